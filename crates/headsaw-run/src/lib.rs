@@ -1,0 +1,2 @@
+//! Runs a cut Transformer for real.
+pub mod compute;

@@ -1,0 +1,137 @@
+//! What a model is, as far as a cut is concerned.
+//!
+//! The letters used in all docs of headsaw: `B` batch, `T` tokens, `C` width, `H` heads (Q), `K` KV heads,
+//! `D` head width, `F` MLP width, `V` vocabulary.
+
+use serde::{Deserialize, Serialize};
+
+/// The shape of a decoder-only Transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// A name for people: `SmolLM2-135M-Instruct`.
+    pub name: String,
+    /// What the layers are made of.
+    pub family: Family,
+    /// Number of layers.
+    pub layers: u32,
+    /// `C`: width of the residual stream.
+    pub width: u32,
+    /// `H`: query heads.
+    pub heads: u32,
+    /// `K`: key/value heads; divides `heads`.
+    pub kv_heads: u32,
+    /// `D`: width of one head.
+    pub head_width: u32,
+    /// `F`: width of the MLP's hidden layer.
+    pub ffn: u32,
+    /// `V`: vocabulary rows.
+    pub vocab: u32,
+    /// Longest sequence the model was made for, in tokens.
+    pub context: u32,
+    /// The ε inside the root of a norm.
+    pub norm_epsilon: f32,
+    /// Rotary position embedding; none for learned positions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope: Option<Rope>,
+    /// The output matrix is the embedding matrix.
+    pub tied: bool,
+    /// Data type of most weights.
+    pub dtype: Dtype,
+}
+
+/// What the layers are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// RMS norm, rotary positions, gated SiLU MLP, no biases (Llama, SmolLM, Mistral).
+    Llama,
+    /// As Llama, with biases on Q, K and V.
+    Qwen2,
+    /// As Llama, with RMS norms on each head's Q and K. Planned only: it does not run yet.
+    Qwen3,
+    /// Layer norm, learned positions, plain GELU MLP, biases (GPT-2, GPT-3, Megatron). Planned only.
+    Gpt,
+}
+
+/// Rotary position embedding (Su et al., arXiv 2104.09864).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// How frequencies are stretched beyond the training length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<RopeScaling>,
+}
+
+/// How rotary frequencies are stretched.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// Positions divided by `factor`.
+    Linear {
+        /// The divisor.
+        factor: f32,
+    },
+    /// Llama 3.1's scaling by wavelength.
+    Llama3 {
+        /// Divisor of the low frequencies.
+        factor: f32,
+        /// Wavelengths above `original_context / low_freq_factor` are divided.
+        low_freq_factor: f32,
+        /// Wavelengths below `original_context / high_freq_factor` stay.
+        high_freq_factor: f32,
+        /// Context of the pre-training, in tokens.
+        original_context: u32,
+    },
+}
+
+/// How a number (or a block of numbers) is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 32 numbers: f16 scale, 32 × i8 (GGUF `Q8_0`).
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// 32 numbers: f16 scale, f16 minimum, 32 × 4 bits (GGUF `Q4_1`).
+    #[serde(rename = "q4_1")]
+    Q4_1,
+}
+
+impl Dtype {
+    /// Numbers in one block: the grain at which a row of weights can be addressed.
+    pub fn block(self) -> u32 {
+        match self {
+            Dtype::F32 | Dtype::F16 | Dtype::Bf16 => 1,
+            Dtype::Q8_0 | Dtype::Q4_1 => 32,
+        }
+    }
+
+    /// Bytes of one block.
+    pub fn block_bytes(self) -> u32 {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::Q8_0 => 34,
+            Dtype::Q4_1 => 20,
+        }
+    }
+
+    /// The name in GGUF files and on the command line, `Q4_1`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "F32",
+            Dtype::F16 => "F16",
+            Dtype::Bf16 => "BF16",
+            Dtype::Q8_0 => "Q8_0",
+            Dtype::Q4_1 => "Q4_1",
+        }
+    }
+}
