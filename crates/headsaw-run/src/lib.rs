@@ -1,2 +1,3 @@
 //! Runs a cut Transformer for real.
 pub mod compute;
+pub mod weights;
