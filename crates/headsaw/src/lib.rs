@@ -4,6 +4,10 @@
 //! This crate is pure: no I/O, clock, threads, environment or `unsafe`.
 #![forbid(unsafe_code)]
 
+pub mod lower;
+pub mod plan;
+pub mod program;
 pub mod shard;
 pub mod spec;
 pub mod units;
+pub mod verify;

@@ -198,7 +198,16 @@ pub trait Compute: Send + Sync {
     fn pack(&self, raw: RawRows, blocks: &[Range<u32>]) -> Matrix;
 
     /// `x [tokens, blocks] · mᵀ [rows, blocks] → out [nodes, tokens, rows]`, for the rows of `panels` only.
-    fn matmul(&self, m: &Matrix, x: &Acts, tokens: Range<usize>, panels: Range<usize>, leaves: &Leaves, out: Out, scratch: &mut Scratch);
+    fn matmul(
+        &self,
+        m: &Matrix,
+        x: &Acts,
+        tokens: Range<usize>,
+        panels: Range<usize>,
+        leaves: &Leaves,
+        out: Out,
+        scratch: &mut Scratch,
+    );
 
     /// Row `row` of the matrix, dequantised: `out [cols]`.
     fn embed(&self, m: &Matrix, row: usize, out: &mut [f32]);

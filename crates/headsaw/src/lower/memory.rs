@@ -1,0 +1,41 @@
+//! How much memory each place takes.
+
+use super::Lowering;
+use super::work::{activation_bytes, ffn_pieces, head_pieces};
+use crate::program::PlaceKind;
+use crate::shard::BLOCK;
+use crate::units::Bytes;
+use std::ops::Range;
+
+impl Lowering<'_> {
+    pub(super) fn place_bytes(&self, lane: usize, kind: PlaceKind) -> Bytes {
+        let (plan, model) = (self.plan, &self.plan.model);
+        let slice = self.slice(lane);
+        let rows = plan.workload.rows();
+        let span = |range: &Range<u32>| range.end - range.start;
+        let floats = |per_row: u32| Bytes(4 * u64::from(per_row) * u64::from(rows));
+        let acts = |elements: u32| activation_bytes(plan, elements.div_ceil(BLOCK), rows);
+        let squares = |elements: u32| floats(elements.div_ceil(BLOCK));
+        let head_blocks = model.head_width.div_ceil(BLOCK) * BLOCK;
+        match kind {
+            PlaceKind::Header(_) => Bytes(12 * u64::from(rows)),
+            PlaceKind::Residual(_) => floats(span(&self.rows(lane))),
+            PlaceKind::Embedded => floats(model.width),
+            PlaceKind::NormedPart(_) => acts(span(&slice.rows)) + squares(span(&slice.rows)),
+            PlaceKind::NormedAll => acts(model.width) + squares(model.width),
+            PlaceKind::Queries => floats(span(&slice.heads) * model.head_width),
+            PlaceKind::Attended => acts(span(&slice.heads) * head_blocks),
+            PlaceKind::AttendedAll => acts(model.heads * head_blocks),
+            PlaceKind::Partial(down) => {
+                let pieces = if down { ffn_pieces(model, slice) } else { head_pieces(model, slice) };
+                floats(model.width * pieces.len() as u32)
+            }
+            PlaceKind::Hidden => acts(span(&slice.ffn)),
+            PlaceKind::HiddenAll => acts(model.ffn),
+            PlaceKind::Logits => {
+                let sampled = if lane == self.sampler().index() { model.vocab } else { span(&slice.vocab) };
+                Bytes(4 * u64::from(plan.workload.batch) * u64::from(sampled))
+            }
+        }
+    }
+}

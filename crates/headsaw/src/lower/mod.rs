@@ -1,0 +1,398 @@
+//! From plan to program: writes every action and every edge, once.
+
+mod layers;
+mod memory;
+pub mod work;
+
+use crate::plan::{Exchange, Order, Plan, Slice};
+use crate::program::*;
+use crate::shard::BLOCK;
+use crate::spec::cluster::DeviceId;
+use crate::units::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use work::Counter;
+
+/// Lowers a plan that `verify::plan` accepts.
+///
+/// A round takes every micro-batch slot once through all stages. What a slot carries (chunks of prompts, one token of
+/// each of several sequences, nothing) is said by a header that the sampling lane sends to each device; so one program
+/// serves prompts and generation.
+pub fn lower(plan: &Plan) -> Program {
+    let mut lowering = Lowering::new(plan);
+    for lane in 0..lowering.seats.len() {
+        for micro in 0..plan.workload.micros {
+            lowering.micro(lane, MicroId(micro));
+        }
+    }
+    lowering.program
+}
+
+/// Where in the model an action belongs, and which part of it is the lane's.
+#[derive(Debug, Clone)]
+struct At {
+    micro: MicroId,
+    layer: Option<u32>,
+    part: Range<u32>,
+}
+
+/// Where a lane sits.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    stage: usize,
+    slice: usize,
+    number: u32,
+}
+
+struct Lowering<'a> {
+    plan: &'a Plan,
+    program: Program,
+    seats: Vec<Seat>,
+    /// For each stage: the group of all its lanes, and the groups of lanes of equal number.
+    all: Vec<GroupId>,
+    ranks: Vec<Vec<GroupId>>,
+    places: BTreeMap<(DeviceId, PlaceKind), PlaceId>,
+    headers: BTreeMap<(DeviceId, u32), ChanId>,
+    /// Channels into and out of a lane, in the order of their columns.
+    residual: Vec<ChanId>,
+    logits: Vec<ChanId>,
+    /// Values by name, so that readers and the writer mean the same one whoever comes first.
+    values: BTreeMap<Name, BufId>,
+}
+
+/// A value by what it is: device, where it lies, micro-batch, version (the residual's, when it is made), lane.
+type Name = (DeviceId, Option<PlaceKind>, MicroId, u32, u32);
+
+impl<'a> Lowering<'a> {
+    fn new(plan: &'a Plan) -> Lowering<'a> {
+        let mut lowering = Lowering {
+            plan,
+            program: Program {
+                lanes: Vec::new(),
+                bufs: Vec::new(),
+                places: Vec::new(),
+                chans: Vec::new(),
+                groups: Vec::new(),
+                micros: plan.workload.micros,
+            },
+            seats: Vec::new(),
+            all: Vec::new(),
+            ranks: Vec::new(),
+            places: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            residual: Vec::new(),
+            logits: Vec::new(),
+            values: BTreeMap::new(),
+        };
+        lowering.seat_lanes();
+        lowering.link_headers();
+        lowering.link_stages();
+        lowering.link_logits();
+        lowering
+    }
+
+    fn seat_lanes(&mut self) {
+        for (stage, held) in self.plan.stages.iter().enumerate() {
+            let first = self.program.lanes.len() as u32;
+            for (slice, part) in held.slices.iter().enumerate() {
+                for number in 0..self.plan.lanes {
+                    self.seats.push(Seat { stage, slice, number });
+                    self.program.lanes.push(Lane {
+                        device: part.device,
+                        stage: StageId(stage as u32),
+                        number,
+                        actions: Vec::new(),
+                    });
+                }
+            }
+            let lanes: Vec<LaneId> = (first..self.program.lanes.len() as u32).map(LaneId).collect();
+            let ranks = (0..self.plan.lanes)
+                .map(|number| lanes.iter().copied().skip(number as usize).step_by(self.plan.lanes as usize).collect());
+            let ranks: Vec<Vec<LaneId>> = ranks.collect();
+            let ranks = ranks.into_iter().map(|lanes| self.group(lanes)).collect();
+            self.ranks.push(ranks);
+            let all = self.group(lanes);
+            self.all.push(all);
+        }
+    }
+
+    fn group(&mut self, lanes: Vec<LaneId>) -> GroupId {
+        self.program.groups.push(Group { lanes });
+        GroupId(self.program.groups.len() as u32 - 1)
+    }
+
+    fn chan(&mut self, from: LaneId, to: LaneId, carries: Carries, initial: u32) -> ChanId {
+        self.program.chans.push(Chan { from, to, carries, initial });
+        ChanId(self.program.chans.len() as u32 - 1)
+    }
+
+    /// The lane that sees all logits: the first of the last stage.
+    fn sampler(&self) -> LaneId {
+        LaneId(self.seats.iter().position(|seat| seat.stage + 1 == self.plan.stages.len()).expect("a stage") as u32)
+    }
+
+    fn link_headers(&mut self) {
+        let sampler = self.sampler();
+        for lane in 0..self.seats.len() {
+            if self.seats[lane].number > 0 {
+                continue;
+            }
+            let device = self.program.lanes[lane].device;
+            for micro in 0..self.plan.workload.micros {
+                // In sequential order only the first slot may start at once; the others wait for the one before.
+                let initial = u32::from(self.plan.order == Order::Pipelined || micro == 0);
+                let chan = self.chan(sampler, LaneId(lane as u32), Carries::Header(MicroId(micro)), initial);
+                self.headers.insert((device, micro), chan);
+            }
+        }
+    }
+
+    /// Columns of the residual that a lane writes.
+    fn columns(&self, lane: usize) -> Range<u32> {
+        let held = self.rows(lane);
+        let part = self.row_part(lane);
+        let end = |block: u32| (held.start + block * BLOCK).min(held.end);
+        end(part.start)..end(part.end)
+    }
+
+    /// Columns of the residual that a lane's device holds.
+    fn rows(&self, lane: usize) -> Range<u32> {
+        match self.plan.exchange {
+            Exchange::Reduce => 0..self.plan.model.width,
+            Exchange::Gather => self.slice(lane).rows.clone(),
+        }
+    }
+
+    fn slice(&self, lane: usize) -> &'a Slice {
+        let seat = self.seats[lane];
+        &self.plan.stages[seat.stage].slices[seat.slice]
+    }
+
+    fn link_stages(&mut self) {
+        for to in 0..self.seats.len() {
+            let Seat { stage, slice, .. } = self.seats[to];
+            if stage == 0 {
+                continue;
+            }
+            let wanted = self.columns(to);
+            let before: Vec<usize> =
+                (0..self.seats.len()).filter(|from| self.seats[*from].stage + 1 == stage).collect();
+            let slices = self.plan.stages[stage - 1].slices.len();
+            // Reducing devices all hold the whole residual: take it from one of them.
+            let has = |from: usize| self.plan.exchange == Exchange::Gather || self.seats[from].slice == slice % slices;
+            let mut links = Vec::new();
+            for from in before.iter().copied().filter(|from| has(*from)) {
+                let held = self.columns(from);
+                let (start, end) = (wanted.start.max(held.start), wanted.end.min(held.end));
+                if start < end {
+                    links.push((from, Carries::Residual { start, end }));
+                }
+            }
+            if links.is_empty() {
+                // Nothing of the residual is this lane's, but it has to wait for its turn like the others.
+                links.push((before[0], Carries::Residual { start: wanted.start, end: wanted.start }));
+            }
+            for (from, carries) in links {
+                let chan = self.chan(LaneId(from as u32), LaneId(to as u32), carries, 0);
+                self.residual.push(chan);
+            }
+        }
+    }
+
+    fn link_logits(&mut self) {
+        let sampler = self.sampler();
+        let home = self.program.lanes[sampler.index()].device;
+        for lane in sampler.index()..self.seats.len() {
+            let held = &self.slice(lane).vocab;
+            let part = self.vocab_part(lane);
+            let (start, end) = (held.start + part.start * 16, (held.start + part.end * 16).min(held.end));
+            if self.program.lanes[lane].device != home && start < end {
+                let chan = self.chan(LaneId(lane as u32), sampler, Carries::Logits { start, end }, 0);
+                self.logits.push(chan);
+            }
+        }
+    }
+
+    fn share(&self, lane: usize, units: u32) -> Range<u32> {
+        let (lanes, number) = (u64::from(self.plan.lanes), u64::from(self.seats[lane].number));
+        let at = |i: u64| (u64::from(units) * i / lanes) as u32;
+        at(number)..at(number + 1)
+    }
+
+    fn row_part(&self, lane: usize) -> Range<u32> {
+        let held = self.rows(lane);
+        self.share(lane, (held.end - held.start).div_ceil(BLOCK))
+    }
+
+    fn vocab_part(&self, lane: usize) -> Range<u32> {
+        let held = &self.slice(lane).vocab;
+        self.share(lane, (held.end - held.start).div_ceil(16))
+    }
+
+    /// One micro-batch on one lane.
+    fn micro(&mut self, lane: usize, micro: MicroId) {
+        let stage = self.seats[lane].stage;
+        self.begin(lane, micro);
+        for layer in self.plan.stages[stage].layers.clone() {
+            self.layer(lane, micro, layer);
+        }
+        if stage + 1 == self.plan.stages.len() {
+            self.finish(lane, micro);
+        } else {
+            self.hand_on(lane, micro);
+        }
+    }
+
+    fn begin(&mut self, lane: usize, micro: MicroId) {
+        let device = self.program.lanes[lane].device;
+        let header = self.part_of(lane, PlaceKind::Header(micro), micro, 0, 0);
+        if self.seats[lane].number == 0 {
+            let chan = self.headers[&(device, micro.0)];
+            self.act(lane, Op::Recv(chan), At { micro, layer: None, part: 0..1 }, vec![], vec![header]);
+        }
+        let residual = self.own(lane, PlaceKind::Residual(micro), micro, 0);
+        if self.seats[lane].stage == 0 {
+            let share = self.seats[lane].number..self.seats[lane].number + 1;
+            let embedded = self.own(lane, PlaceKind::Embedded, micro, 0);
+            let at = At { micro, layer: None, part: share };
+            self.act(lane, Op::Compute(Step::Embed), at, vec![header], vec![embedded]);
+            let gather = Op::AllGather(self.all[0], Gathered::Embedded);
+            let at = At { micro, layer: None, part: self.row_part(lane) };
+            self.act(lane, gather, at, vec![embedded], vec![residual]);
+            return;
+        }
+        let into: Vec<ChanId> = self.residual.iter().copied().filter(|chan| self.to(*chan) == lane).collect();
+        for chan in into {
+            self.act(lane, Op::Recv(chan), At { micro, layer: None, part: 0..1 }, vec![header], vec![residual]);
+        }
+    }
+
+    fn to(&self, chan: ChanId) -> usize {
+        self.program.chans[chan.index()].to.index()
+    }
+
+    fn from(&self, chan: ChanId) -> usize {
+        self.program.chans[chan.index()].from.index()
+    }
+
+    fn hand_on(&mut self, lane: usize, micro: MicroId) {
+        let residual = self.own(lane, PlaceKind::Residual(micro), micro, self.last_version(lane));
+        let out: Vec<ChanId> = self.residual.iter().copied().filter(|chan| self.from(*chan) == lane).collect();
+        for chan in out {
+            self.act(lane, Op::Send(chan), At { micro, layer: None, part: 0..1 }, vec![residual], vec![]);
+        }
+    }
+
+    fn last_version(&self, lane: usize) -> u32 {
+        let layers = &self.plan.stages[self.seats[lane].stage].layers;
+        2 * (layers.end - layers.start)
+    }
+
+    fn finish(&mut self, lane: usize, micro: MicroId) {
+        let version = self.last_version(lane);
+        let needs = self.normed(lane, At { micro, layer: None, part: 0..0 }, version, NormSite::Output);
+        let logits = self.own(lane, PlaceKind::Logits, micro, 0);
+        let at = At { micro, layer: None, part: self.vocab_part(lane) };
+        self.act(lane, Op::Compute(Step::Logits), at, needs, vec![logits]);
+        if LaneId(lane as u32) == self.sampler() {
+            self.sample(lane, micro);
+            return;
+        }
+        let out: Vec<ChanId> = self.logits.iter().copied().filter(|chan| self.from(*chan) == lane).collect();
+        for chan in out {
+            self.act(lane, Op::Send(chan), At { micro, layer: None, part: 0..1 }, vec![logits], vec![]);
+        }
+    }
+
+    fn sample(&mut self, lane: usize, micro: MicroId) {
+        let at = At { micro, layer: None, part: 0..1 };
+        let mut needs = self.all_of(lane, PlaceKind::Logits, micro, 0);
+        for (i, chan) in self.logits.clone().into_iter().enumerate() {
+            let made = self.part_of(lane, PlaceKind::Logits, micro, 0, self.plan.lanes + i as u32);
+            self.act(lane, Op::Recv(chan), at.clone(), vec![], vec![made]);
+            needs.push(made);
+        }
+        let token = self.value(lane, None, micro, 0, 0);
+        self.act(lane, Op::Compute(Step::Sample), at.clone(), needs, vec![token]);
+        let next = match self.plan.order {
+            Order::Pipelined => micro.0,
+            Order::Sequential => (micro.0 + 1) % self.plan.workload.micros,
+        };
+        let out: Vec<ChanId> = self.headers.iter().filter(|((_, m), _)| *m == next).map(|(_, chan)| *chan).collect();
+        for chan in out {
+            self.act(lane, Op::Send(chan), at.clone(), vec![token], vec![]);
+        }
+    }
+
+    fn act(&mut self, lane: usize, op: Op, at: At, needs: Vec<BufId>, makes: Vec<BufId>) {
+        let At { micro, layer, part } = at;
+        let work = self.count(lane, op, &part);
+        self.program.lanes[lane].actions.push(Action { op, micro, layer, part, work, needs, makes });
+    }
+
+    fn count(&self, lane: usize, op: Op, part: &Range<u32>) -> Work {
+        let seat = self.seats[lane];
+        let stage = &self.plan.stages[seat.stage];
+        let counter = Counter { plan: self.plan, stage, slice: &stage.slices[seat.slice] };
+        match op {
+            Op::Compute(step) => {
+                let nodes = match step {
+                    Step::Merge => work::head_pieces(&self.plan.model, counter.slice).len(),
+                    Step::Down => work::ffn_pieces(&self.plan.model, counter.slice).len(),
+                    _ => 0,
+                };
+                counter.step(step, part, nodes as u32)
+            }
+            Op::AllGather(_, what) if seat.number == 0 => counter.gather(what),
+            Op::AllGather(..) | Op::AllReduce(_) | Op::Recv(_) => Work::default(),
+            Op::Send(chan) => {
+                let sent = match self.program.chans[chan.index()].carries {
+                    Carries::Header(_) => Bytes(12),
+                    Carries::Residual { start, end } | Carries::Logits { start, end } => {
+                        Bytes(4 * u64::from(end - start))
+                    }
+                };
+                Work { sent, ..Work::default() }
+            }
+        }
+    }
+
+    /// The part of a value that this lane makes.
+    fn own(&mut self, lane: usize, kind: PlaceKind, micro: MicroId, version: u32) -> BufId {
+        self.part_of(lane, kind, micro, version, self.seats[lane].number)
+    }
+
+    /// The parts of a value that all lanes of this lane's device make.
+    fn all_of(&mut self, lane: usize, kind: PlaceKind, micro: MicroId, version: u32) -> Vec<BufId> {
+        (0..self.plan.lanes).map(|part| self.part_of(lane, kind, micro, version, part)).collect()
+    }
+
+    fn part_of(&mut self, lane: usize, kind: PlaceKind, micro: MicroId, version: u32, part: u32) -> BufId {
+        self.value(lane, Some(kind), micro, version, part)
+    }
+
+    fn value(&mut self, lane: usize, kind: Option<PlaceKind>, micro: MicroId, version: u32, part: u32) -> BufId {
+        let device = self.program.lanes[lane].device;
+        let name = (device, kind, micro, version, part);
+        if let Some(known) = self.values.get(&name) {
+            return *known;
+        }
+        let place = kind.map(|kind| self.place(lane, kind));
+        self.program.bufs.push(Buf { place, part });
+        let buf = BufId(self.program.bufs.len() as u32 - 1);
+        self.values.insert(name, buf);
+        buf
+    }
+
+    fn place(&mut self, lane: usize, kind: PlaceKind) -> PlaceId {
+        let device = self.program.lanes[lane].device;
+        if let Some(known) = self.places.get(&(device, kind)) {
+            return *known;
+        }
+        let bytes = self.place_bytes(lane, kind);
+        self.program.places.push(Place { device, kind, bytes });
+        let place = PlaceId(self.program.places.len() as u32 - 1);
+        self.places.insert((device, kind), place);
+        place
+    }
+}

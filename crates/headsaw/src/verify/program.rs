@@ -1,0 +1,370 @@
+//! Does a program come to its end, and does every action read what it means to read?
+//!
+//! Three rounds are played with vector clocks (Fidge 1988, Mattern 1989): every send waits for its receive, and a place
+//! may be written again only by an action that comes after every reader of what was there, in whatever order the lanes
+//! happen to run.
+
+use super::Violation;
+use crate::program::text::word;
+use crate::program::*;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Rounds that are played: the first, one that follows it, and one in the steady state.
+const ROUNDS: usize = 3;
+
+/// All that is wrong with a program. Names lane and action, what it expected and what it got.
+pub fn program(program: &Program) -> Vec<Violation> {
+    let mut found = Vec::new();
+    makers(program, &mut found);
+    chans(program, &mut found);
+    groups(program, &mut found);
+    parts(program, &mut found);
+    if found.is_empty() {
+        Play::new(program).run(&mut found);
+    }
+    found
+}
+
+fn name(program: &Program, lane: usize, action: &Action) -> String {
+    let Lane { device, stage, number, .. } = &program.lanes[lane];
+    let layer = action.layer.map(|layer| format!(".L{layer}")).unwrap_or_default();
+    format!("{device} lane {number}, {}{}{}{layer}", stage.0, word(program, action.op), action.micro.0)
+}
+
+fn actions(program: &Program) -> impl Iterator<Item = (usize, &Action)> {
+    program.lanes.iter().enumerate().flat_map(|(i, lane)| lane.actions.iter().map(move |action| (i, action)))
+}
+
+/// Each value is made by one lane, and needed only on its own device.
+fn makers(program: &Program, found: &mut Vec<Violation>) {
+    let mut maker: BTreeMap<BufId, usize> = BTreeMap::new();
+    for (lane, action) in actions(program) {
+        for buf in &action.makes {
+            let first = *maker.entry(*buf).or_insert(lane);
+            if first != lane {
+                found.push(Violation::new(
+                    name(program, lane, action),
+                    format!("{buf} made by one lane"),
+                    format!("made by lane {first} too"),
+                ));
+            }
+        }
+    }
+    for (lane, action) in actions(program) {
+        for buf in &action.needs {
+            match maker.get(buf) {
+                None => {
+                    found.push(Violation::new(name(program, lane, action), format!("somebody to make {buf}"), "nobody"))
+                }
+                Some(from) if program.lanes[*from].device != program.lanes[lane].device => {
+                    let got = format!("made on {}", program.lanes[*from].device);
+                    found.push(Violation::new(name(program, lane, action), format!("{buf} from its own device"), got));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Every send has its receive, in the same order of micro-batches, by the lanes that the channel names.
+fn chans(program: &Program, found: &mut Vec<Violation>) {
+    let mut sent = vec![Vec::new(); program.chans.len()];
+    let mut received = sent.clone();
+    for (lane, action) in actions(program) {
+        let (chan, list, end) = match action.op {
+            Op::Send(chan) => (chan, &mut sent, program.chans[chan.index()].from),
+            Op::Recv(chan) => (chan, &mut received, program.chans[chan.index()].to),
+            _ => continue,
+        };
+        list[chan.index()].push(action.micro);
+        if end.index() != lane {
+            found.push(Violation::new(
+                name(program, lane, action),
+                format!("{chan} to be used by {end}"),
+                LaneId(lane as u32),
+            ));
+        }
+    }
+    for (i, chan) in program.chans.iter().enumerate() {
+        let header = matches!(chan.carries, Carries::Header(_));
+        let fits = if header { sent[i].len() == received[i].len() } else { sent[i] == received[i] };
+        if !fits {
+            let at = format!("{} from {} to {}", ChanId(i as u32), chan.from, chan.to);
+            found.push(Violation::new(
+                at,
+                format!("a receive for each send {:?}", sent[i]),
+                format!("{:?}", received[i]),
+            ));
+        }
+    }
+}
+
+/// The lanes of a group come to the same collectives in the same order.
+fn groups(program: &Program, found: &mut Vec<Violation>) {
+    for (i, group) in program.groups.iter().enumerate() {
+        let id = GroupId(i as u32);
+        let calls = |lane: LaneId| {
+            let actions = program.lanes[lane.index()].actions.iter();
+            let mine = actions.filter(move |a| matches!(a.op, Op::AllReduce(g) | Op::AllGather(g, _) if g == id));
+            mine.map(|a| (a.op, a.micro, a.layer)).collect::<Vec<_>>()
+        };
+        let Some(first) = group.lanes.first() else { continue };
+        let expected = calls(*first);
+        for lane in &group.lanes[1..] {
+            let got = calls(*lane);
+            if got != expected {
+                let differs =
+                    expected.iter().zip(&got).position(|(a, b)| a != b).unwrap_or(expected.len().min(got.len()));
+                let show = |calls: &[(Op, MicroId, Option<u32>)]| match calls.get(differs) {
+                    Some((op, micro, layer)) => format!("{}{} in layer {layer:?}", word(program, *op), micro.0),
+                    None => "nothing more".into(),
+                };
+                found.push(Violation::new(format!("{id}, {lane}, call {differs}"), show(&expected), show(&got)));
+            }
+        }
+    }
+}
+
+/// The lanes of a device share each step without gap or overlap.
+fn parts(program: &Program, found: &mut Vec<Violation>) {
+    let mut ends: BTreeMap<_, u32> = BTreeMap::new();
+    for (lane, action) in actions(program) {
+        let Op::Compute(step) = action.op else { continue };
+        let key =
+            (program.lanes[lane].device, action.micro, action.layer, crate::program::text::step_word(step), site(step));
+        let next = ends.entry(key).or_insert(0);
+        if action.part.start != *next {
+            let expected = format!("its part to start at {next}");
+            found.push(Violation::new(name(program, lane, action), expected, format!("{:?}", action.part)));
+        }
+        *next = action.part.end;
+    }
+}
+
+fn site(step: Step) -> Option<NormSite> {
+    match step {
+        Step::Norm(site) => Some(site),
+        _ => None,
+    }
+}
+
+type Clock = Vec<u32>;
+
+/// Where a place's part stands: which value of which round is in it, and who has read it.
+#[derive(Default, Clone)]
+struct Content {
+    value: Option<(BufId, usize)>,
+    readers: Vec<(usize, u32)>,
+}
+
+struct Play<'a> {
+    program: &'a Program,
+    /// Per lane: actions done in all, and what it knows of the others.
+    done: Vec<u32>,
+    clocks: Vec<Clock>,
+    /// Per value: how often it was made and the maker's clock then.
+    made: Vec<(usize, Clock)>,
+    mailboxes: Vec<VecDeque<Option<Clock>>>,
+    /// Per group: for each member, the calls it has come to (with its clock and what it offers).
+    calls: Vec<BTreeMap<LaneId, Vec<(Clock, Vec<BufId>)>>>,
+    contents: BTreeMap<(PlaceId, u32), Content>,
+}
+
+impl<'a> Play<'a> {
+    fn new(program: &'a Program) -> Play<'a> {
+        let lanes = program.lanes.len();
+        Play {
+            program,
+            done: vec![0; lanes],
+            clocks: vec![vec![0; lanes]; lanes],
+            made: vec![(0, Vec::new()); program.bufs.len()],
+            mailboxes: program.chans.iter().map(|chan| (0..chan.initial).map(|_| None).collect()).collect(),
+            calls: vec![BTreeMap::new(); program.groups.len()],
+            contents: BTreeMap::new(),
+        }
+    }
+
+    fn run(mut self, found: &mut Vec<Violation>) {
+        loop {
+            let mut moved = false;
+            for lane in 0..self.program.lanes.len() {
+                while self.step(lane, found) {
+                    moved = true;
+                }
+            }
+            if !found.is_empty() {
+                return;
+            }
+            if !moved {
+                break;
+            }
+        }
+        for lane in 0..self.program.lanes.len() {
+            if let Some(action) = self.next(lane) {
+                let at = name(self.program, lane, action);
+                found.push(Violation::new(
+                    at,
+                    "to come to its turn",
+                    format!("stuck: {}", self.waits_for(lane, action)),
+                ));
+            }
+        }
+    }
+
+    fn round(&self, lane: usize) -> usize {
+        self.done[lane] as usize / self.program.lanes[lane].actions.len().max(1)
+    }
+
+    fn next(&self, lane: usize) -> Option<&'a Action> {
+        let actions = &self.program.lanes[lane].actions;
+        (self.round(lane) < ROUNDS && !actions.is_empty()).then(|| &actions[self.done[lane] as usize % actions.len()])
+    }
+
+    fn waits_for(&self, lane: usize, action: &Action) -> String {
+        let round = self.round(lane);
+        if let Some(buf) = action.needs.iter().find(|buf| self.made[buf.index()].0 <= round) {
+            return format!("{buf} is never made");
+        }
+        match action.op {
+            Op::Send(chan) => format!("nobody receives {chan}"),
+            Op::Recv(chan) => format!("nobody sends into {chan}"),
+            Op::AllReduce(group) | Op::AllGather(group, _) => format!("not all of {group} come"),
+            Op::Compute(_) => "nothing".into(),
+        }
+    }
+
+    /// Does the lane's next action if it can be done now.
+    fn step(&mut self, lane: usize, found: &mut Vec<Violation>) -> bool {
+        let Some(action) = self.next(lane) else { return false };
+        let round = self.round(lane);
+        let ready = action.needs.iter().all(|buf| self.made[buf.index()].0 > round);
+        // A channel's or a group's other side must be there too; coming to a collective is already news.
+        if !ready || !self.meets(lane, action) {
+            return false;
+        }
+        for buf in &action.needs {
+            let clock = self.made[buf.index()].1.clone();
+            join(&mut self.clocks[lane], &clock);
+        }
+        self.hear(lane, action);
+        self.done[lane] += 1;
+        self.clocks[lane][lane] = self.done[lane];
+        self.read(lane, action, round, found);
+        self.write(lane, action, round, found);
+        if let Op::Send(chan) = action.op {
+            let clock = self.clocks[lane].clone();
+            self.mailboxes[chan.index()].push_back(Some(clock));
+        }
+        true
+    }
+
+    /// Can the action meet whom it must meet?
+    fn meets(&mut self, lane: usize, action: &Action) -> bool {
+        match action.op {
+            Op::Compute(_) => true,
+            Op::Recv(chan) => !self.mailboxes[chan.index()].is_empty(),
+            Op::Send(chan) => self.receiver_waits(chan),
+            Op::AllReduce(group) | Op::AllGather(group, _) => self.all_come(lane, group, action),
+        }
+    }
+
+    /// A send waits until its receiver stands at the receive; a header's mailbox must be empty instead.
+    fn receiver_waits(&self, chan: ChanId) -> bool {
+        let Chan { to, carries, .. } = self.program.chans[chan.index()];
+        if matches!(carries, Carries::Header(_)) {
+            return self.mailboxes[chan.index()].is_empty();
+        }
+        let waiting = self.next(to.index()).is_some_and(|action| action.op == Op::Recv(chan));
+        waiting && self.mailboxes[chan.index()].is_empty()
+    }
+
+    fn all_come(&mut self, lane: usize, group: GroupId, action: &Action) -> bool {
+        let id = LaneId(lane as u32);
+        let turn = self.turn(lane, group);
+        let mine = self.calls[group.index()].entry(id).or_default();
+        if mine.len() == turn {
+            let mut clock = self.clocks[lane].clone();
+            for buf in &action.needs {
+                join(&mut clock, &self.made[buf.index()].1);
+            }
+            mine.push((clock, action.needs.clone()));
+        }
+        let members = &self.program.groups[group.index()].lanes;
+        members.iter().all(|m| self.calls[group.index()].get(m).is_some_and(|calls| calls.len() > turn))
+    }
+
+    /// How many of the group's calls this lane has behind it.
+    fn turn(&self, lane: usize, group: GroupId) -> usize {
+        let actions = &self.program.lanes[lane].actions;
+        let is_call = |a: &&Action| matches!(a.op, Op::AllReduce(g) | Op::AllGather(g, _) if g == group);
+        let in_round = actions.iter().filter(is_call).count();
+        let at = self.done[lane] as usize % actions.len();
+        self.round(lane) * in_round + actions[..at].iter().filter(is_call).count()
+    }
+
+    /// Learns what the others knew.
+    fn hear(&mut self, lane: usize, action: &Action) {
+        match action.op {
+            Op::Recv(chan) => {
+                if let Some(Some(clock)) = self.mailboxes[chan.index()].pop_front() {
+                    join(&mut self.clocks[lane], &clock);
+                }
+            }
+            Op::AllReduce(group) | Op::AllGather(group, _) => {
+                let turn = self.turn(lane, group);
+                for calls in self.calls[group.index()].values() {
+                    join(&mut self.clocks[lane], &calls[turn].0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, lane: usize, action: &Action, round: usize, found: &mut Vec<Violation>) {
+        let mut reads = action.needs.clone();
+        if let Op::AllReduce(group) | Op::AllGather(group, _) = action.op {
+            let turn = self.calls[group.index()][&LaneId(lane as u32)].len() - 1;
+            for calls in self.calls[group.index()].values() {
+                reads.extend(calls[turn.min(calls.len() - 1)].1.iter().take(1));
+            }
+        }
+        for buf in reads {
+            let Buf { place: Some(place), part } = self.program.bufs[buf.index()] else { continue };
+            let content = self.contents.entry((place, part)).or_default();
+            if content.value != Some((buf, round)) {
+                let got = content.value.map_or("nothing".to_string(), |(other, at)| format!("{other} of round {at}"));
+                let expected = format!("{buf} of round {round} in {:?}", self.program.places[place.index()].kind);
+                found.push(Violation::new(name(self.program, lane, action), expected, got));
+            }
+            content.readers.push((lane, self.done[lane]));
+        }
+    }
+
+    fn write(&mut self, lane: usize, action: &Action, round: usize, found: &mut Vec<Violation>) {
+        for buf in &action.makes {
+            self.made[buf.index()] = (round + 1, self.clocks[lane].clone());
+            let Buf { place: Some(place), part } = self.program.bufs[buf.index()] else { continue };
+            let content = self.contents.entry((place, part)).or_default();
+            if content.value == Some((*buf, round)) {
+                continue; // the same value from a further channel
+            }
+            let late = content.readers.iter().find(|(reader, at)| self.clocks[lane][*reader] < *at);
+            if let Some((reader, _)) = late {
+                let kind = self.program.places[place.index()].kind;
+                let got = format!("lane {reader} may still read it");
+                found.push(Violation::new(
+                    name(self.program, lane, action),
+                    format!("{kind:?} to be free for {buf}"),
+                    got,
+                ));
+            }
+            *content = Content { value: Some((*buf, round)), readers: Vec::new() };
+        }
+    }
+}
+
+fn join(clock: &mut Clock, other: &Clock) {
+    for (mine, theirs) in clock.iter_mut().zip(other) {
+        *mine = (*mine).max(*theirs);
+    }
+}
