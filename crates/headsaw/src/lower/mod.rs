@@ -290,9 +290,12 @@ impl<'a> Lowering<'a> {
 
     fn finish(&mut self, lane: usize, micro: MicroId) {
         let version = self.last_version(lane);
-        let needs = self.normed(lane, At { micro, layer: None, part: 0..0 }, version, NormSite::Output);
+        let mut needs = self.normed(lane, At { micro, layer: None, part: 0..0 }, version, NormSite::Output);
         let logits = self.own(lane, PlaceKind::Logits, micro, 0);
         let at = At { micro, layer: None, part: self.vocab_part(lane) };
+        if at.part.is_empty() {
+            needs.clear(); // reads nothing, and nobody hears when it is done
+        }
         self.act(lane, Op::Compute(Step::Logits), at, needs, vec![logits]);
         if LaneId(lane as u32) == self.sampler() {
             self.sample(lane, micro);
