@@ -1,0 +1,193 @@
+//! Text to tokens and back, by the model's own vocabulary.
+//!
+//! The merging is our own, so that a hostile vocabulary costs no more memory than its file, and so that ties fall as in
+//! llama.cpp; tests hold it against llama.cpp's tokens and against the `tokenizers` crate.
+
+mod gguf;
+mod merge;
+mod split;
+mod vocab;
+
+use crate::weights::{Error, ModelFile, Origin};
+use merge::{Merges, Units};
+use split::Splitter;
+use std::borrow::Cow;
+use vocab::{Kind, Vocab};
+
+/// Most tokens of a vocabulary, and most merges; the largest known have a quarter of it.
+pub(crate) const TOKENS_MAX: u64 = 1 << 20;
+
+/// Where a text gets a space in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpacePrefix {
+    Never,
+    /// At the start of the text.
+    First,
+    /// At the start and after each special token.
+    Always,
+}
+
+/// The vocabulary of a model, and how it cuts text.
+#[derive(Debug)]
+pub struct Tokenizer {
+    name: String,
+    vocab: Vocab,
+    units: Units,
+    merges: Merges,
+    splitter: Splitter,
+    space_prefix: SpacePrefix,
+    /// A word that is a token is taken whole, even if no merges lead to it.
+    whole_words: bool,
+    /// Tokens put before and after every text.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    ends: Vec<u32>,
+    chat_template: Option<String>,
+}
+
+impl Tokenizer {
+    /// The tokenizer that comes with a model.
+    pub fn from_model(model: &ModelFile) -> Result<Tokenizer, Error> {
+        match model.origin() {
+            Origin::Gguf(header) => gguf::read(model, header),
+        }
+    }
+
+    /// The tokens of `text`, with what the model puts before and after every text. `special`: special tokens written out
+    /// in the text, like `<|im_end|>`, become those tokens (a leading one is not added a second time); otherwise they
+    /// are plain text.
+    ///
+    /// Bytes that the vocabulary cannot express are left out, as llama.cpp and the `tokenizers` crate do.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
+        let mut ids = vec![];
+        let mut start_of_section = true;
+        for section in self.vocab.sections(text, special) {
+            match section {
+                vocab::Section::Special(id) => {
+                    ids.push(id);
+                    start_of_section = self.space_prefix == SpacePrefix::Always;
+                }
+                vocab::Section::Text(text) => {
+                    self.encode_section(text, start_of_section, &mut ids)?;
+                    start_of_section = false;
+                }
+            }
+        }
+        let before = if ids.starts_with(&self.before) { &[][..] } else { &self.before };
+        Ok([before, &ids, &self.after].concat())
+    }
+
+    fn encode_section(&self, text: &str, prefix: bool, ids: &mut Vec<u32>) -> Result<(), Error> {
+        let text = self.splitter.normalise(text);
+        let text = match self.units {
+            Units::Bytes if prefix && self.space_prefix != SpacePrefix::Never => Cow::Owned(format!(" {text}")),
+            Units::Bytes => text,
+            Units::Chars => Cow::Owned(self.mark_spaces(&text, prefix)),
+        };
+        let words = self.splitter.words(&text).map_err(|e| Error::absent(&self.name, e))?;
+        for word in words {
+            let whole = if self.whole_words { self.vocab.find(word.as_bytes()) } else { None };
+            match whole {
+                Some(id) => ids.push(id),
+                None => self.merges.encode(&self.vocab, self.units, word, ids),
+            }
+        }
+        Ok(())
+    }
+
+    /// SentencePiece's way: spaces become `▁`, and there may be one in front.
+    fn mark_spaces(&self, text: &str, prefix: bool) -> String {
+        let prefix = prefix && self.space_prefix != SpacePrefix::Never;
+        let marked = text.replace(' ', "▁");
+        if prefix { format!("▁{marked}") } else { marked }
+    }
+
+    /// The text of tokens; control tokens have none. A space that only the vocabulary put in front is taken away after a
+    /// beginning-of-text token.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let mut bytes = vec![];
+        for &id in ids {
+            self.piece(id, &mut bytes);
+        }
+        let prefixed =
+            self.space_prefix != SpacePrefix::Never && !self.before.is_empty() && ids.starts_with(&self.before);
+        let bytes = if prefixed { bytes.strip_prefix(b" ").unwrap_or(&bytes) } else { &bytes };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// Appends the bytes of one token.
+    fn piece(&self, id: u32, bytes: &mut Vec<u8>) {
+        match (self.vocab.kind(id), self.units) {
+            (None | Some(Kind::Control), _) => {}
+            (Some(Kind::Byte(byte)), _) => bytes.push(byte),
+            (Some(Kind::Normal), Units::Chars) => {
+                bytes.extend(String::from_utf8_lossy(self.vocab.piece(id)).replace('▁', " ").bytes());
+            }
+            _ => bytes.extend(self.vocab.piece(id)),
+        }
+    }
+
+    /// The tokens that end a text: end of text, of turn, of message.
+    pub fn eos(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The model's chat template, in Jinja.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The token written `text`, special tokens included.
+    pub fn token(&self, text: &str) -> Option<u32> {
+        self.vocab.find_special(text).or_else(|| self.vocab.find(text.as_bytes()))
+    }
+
+    /// Number of tokens; the model may have more rows, as padding.
+    pub fn vocab_size(&self) -> u32 {
+        self.vocab.len()
+    }
+}
+
+/// Turns tokens into text one by one, and never emits half a character.
+#[derive(Debug, Clone, Default)]
+pub struct Decoder {
+    pending: Vec<u8>,
+}
+
+impl Decoder {
+    /// A decoder at the start of an answer.
+    pub fn new() -> Decoder {
+        Decoder::default()
+    }
+
+    /// The text that `id` completes; empty while a character is incomplete.
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
+        tokenizer.piece(id, &mut self.pending);
+        let mut text = String::new();
+        let mut rest = &self.pending[..];
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    rest = &[];
+                    break;
+                }
+                Err(e) => {
+                    let (valid, bad) = rest.split_at(e.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid));
+                    rest = bad;
+                    let Some(len) = e.error_len() else { break };
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    rest = &rest[len..];
+                }
+            }
+        }
+        self.pending = rest.to_vec();
+        text
+    }
+
+    /// What is left at the end: an incomplete character, as a replacement character.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}
