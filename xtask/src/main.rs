@@ -1,2 +1,45 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands, `cargo xtask <command>`: one file each.
+
+mod ci;
+mod command;
+mod fetch;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of headsaw")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Download the model that the tests run, once, and print its path
+    Fetch,
+    /// Fetch the model, then run all tests and count them
+    Test(test::Args),
+    /// What CI runs: formatting, clippy, number of crates, tests
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Fetch => fetch::run(),
+        Command::Test(args) => test::run(args),
+        Command::Ci => ci::run(),
+    }
+}
