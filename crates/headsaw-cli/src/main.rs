@@ -1,3 +1,4 @@
+//! The binary `headsaw`.
 fn main() {
     println!("headsaw");
 }
