@@ -1,5 +1,7 @@
 //! What is given: the model, the cluster and the workload.
 
 pub mod cluster;
+mod counts;
 pub mod model;
+pub mod presets;
 pub mod workload;
