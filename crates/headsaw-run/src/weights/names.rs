@@ -126,6 +126,16 @@ impl Weight {
         }
     }
 
+    /// What GGUF files call it.
+    pub(crate) fn gguf_name(self) -> String {
+        self.name(Naming::Gguf)
+    }
+
+    /// What Hugging Face files call it.
+    pub(crate) fn hf_name(self) -> String {
+        self.name(Naming::HuggingFace)
+    }
+
     pub(crate) fn name(self, naming: Naming) -> String {
         match (self, naming) {
             (Weight::Embedding, Naming::Gguf) => "token_embd.weight".into(),

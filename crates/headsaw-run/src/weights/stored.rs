@@ -129,7 +129,9 @@ fn read_run(source: &Source, tensor: &Stored, run: &Run, keep: &Range<usize>, ou
 
 /// Reads columns `cols` of a vector as one row, in interleaved order where asked.
 pub(crate) fn read_vector(source: &Source, tensor: &Stored, part: &Part) -> Result<RawRows, Error> {
-    let Some(interleave) = part.interleave else { return read_rows(source, tensor, part) };
+    let Some(interleave) = part.interleave.filter(|_| !part.rows.is_empty()) else {
+        return read_rows(source, tensor, part);
+    };
     let whole = Part { rows: 0..1, cols: 0..tensor.cols() as u32, interleave: None };
     let all = read_rows(source, tensor, &whole)?;
     let size = tensor.dtype.block_bytes() as usize;

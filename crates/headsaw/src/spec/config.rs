@@ -1,6 +1,6 @@
 //! Reads a Hugging Face `config.json`, and says what is wrong with a model's shape.
 
-use super::{Dtype, Family, ModelSpec, Rope, RopeScaling};
+use super::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 use serde_json::{Map, Value};
 
 /// Architectures that [`ModelSpec::from_hf_config`] knows.

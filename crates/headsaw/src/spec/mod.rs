@@ -1,6 +1,7 @@
 //! What is given: the model, the cluster and the workload.
 
 pub mod cluster;
+pub mod config;
 mod counts;
 pub mod model;
 pub mod presets;

@@ -3,9 +3,6 @@
 //! The letters used in all docs of headsaw: `B` batch, `T` tokens, `C` width, `H` heads (Q), `K` KV heads,
 //! `D` head width, `F` MLP width, `V` vocabulary.
 
-#[path = "config.rs"]
-pub mod config;
-
 use serde::{Deserialize, Serialize};
 
 /// The shape of a decoder-only Transformer.
