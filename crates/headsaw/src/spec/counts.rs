@@ -115,8 +115,8 @@ mod tests {
         );
     }
 
-    /// Narayanan 2021 (arXiv 2104.04473), equation 2: 12·l·h²·(1 + 13/(12h) + (V + s)/(12·l·h)); it leaves out the last
-    /// norm's 2h.
+    /// Narayanan 2021 (arXiv 2104.04473), equation 2 (number from memory, unchecked):
+    /// 12·l·h²·(1 + 13/(12h) + (V + s)/(12·l·h)); it leaves out the last norm's 2h.
     #[test]
     fn gpt_counts_follow_the_closed_form_of_megatron() {
         for name in ["gpt3-175b", "megatron-22b", "megatron-530b", "megatron-1t"] {
