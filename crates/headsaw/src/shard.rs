@@ -115,7 +115,7 @@ fn best_cut(leaves: u32, weights: &[f64], side_cost: &dyn Fn(&Range<u32>) -> u32
     let parts = weights.len();
     let equal = weights.iter().all(|w| *w == weights[0]);
     if equal && parts.is_power_of_two() && parts as u32 <= leaves {
-        let mut cuts = vec![0..leaves];
+        let mut cuts: Vec<Range<u32>> = std::iter::once(0..leaves).collect();
         while cuts.len() < parts {
             cuts = cuts.iter().flat_map(|node| [node.start..split(node), split(node)..node.end]).collect();
         }

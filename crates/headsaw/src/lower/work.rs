@@ -169,3 +169,24 @@ pub fn ffn_leaves(model: &ModelSpec, slice: &Slice) -> Range<u32> {
     let leaf = shard::mlp_leaf(model);
     slice.ffn.start.div_ceil(leaf)..slice.ffn.end.div_ceil(leaf)
 }
+
+/// Floats of working memory that one lane of a slice's device uses, beside what it normalises for itself: products on
+/// their way to the cache, to the activation, or (gather) to the residual.
+pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
+    let m = &plan.model;
+    let span = |range: &Range<u32>| u64::from(range.end - range.start);
+    let rows = u64::from(plan.workload.rows());
+    let kv = span(&slice.kv_heads(m)) * u64::from(m.head_width);
+    let own_rows = match plan.exchange {
+        Exchange::Reduce => 0,
+        Exchange::Gather => span(&slice.rows),
+    };
+    let mlp_blocks = span(&slice.ffn).div_ceil(u64::from(BLOCK)).div_ceil(u64::from(plan.lanes));
+    (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(2 * u64::from(BLOCK) * mlp_blocks)
+}
+
+/// Bytes of working memory that one lane of a slice's device uses.
+pub fn lane_bytes(plan: &Plan, slice: &Slice) -> Bytes {
+    let normed = activation_bytes(plan, plan.model.width.div_ceil(BLOCK), plan.workload.rows());
+    normed + Bytes(4 * lane_floats(plan, slice))
+}

@@ -103,7 +103,7 @@ impl Rope {
             Some(RopeScaling::Linear { factor }) => factor,
             Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
                 let (factor, low, high) = (f64::from(factor), f64::from(low_freq_factor), f64::from(high_freq_factor));
-                let frequency = f64::from(self.theta).powf(-2.0 * f64::from(pair) / f64::from(head_width));
+                let frequency = libm::pow(f64::from(self.theta), -2.0 * f64::from(pair) / f64::from(head_width));
                 let turns = f64::from(original_context) * frequency / std::f64::consts::TAU;
                 // turns = original_context / wavelength
                 if turns > high {

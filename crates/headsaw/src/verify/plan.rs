@@ -190,7 +190,8 @@ pub fn memory(plan: &Plan) -> BTreeMap<DeviceId, Memory> {
         for slice in &stage.slices {
             let weights = work::slice_weights(plan, i, slice);
             let cache = work::slice_cache(plan, i, slice);
-            held.insert(slice.device, Memory { weights, cache, values: Bytes(0) });
+            let values = work::lane_bytes(plan, slice) * u64::from(plan.lanes);
+            held.insert(slice.device, Memory { weights, cache, values });
         }
     }
     for place in lower(plan).places {

@@ -150,6 +150,9 @@ fn site(step: Step) -> Option<NormSite> {
 
 type Clock = Vec<u32>;
 
+/// A lane's arrival at a collective: what it knew then, and what it needs and offers.
+type Call = (Clock, Vec<BufId>);
+
 /// Where a place's part stands: which value of which round is in it, and who has read it.
 #[derive(Default, Clone)]
 struct Content {
@@ -166,7 +169,7 @@ struct Play<'a> {
     made: Vec<(usize, Clock)>,
     mailboxes: Vec<VecDeque<Option<Clock>>>,
     /// Per group: for each member, the calls it has come to (with its clock and what it offers).
-    calls: Vec<BTreeMap<LaneId, Vec<(Clock, Vec<BufId>)>>>,
+    calls: Vec<BTreeMap<LaneId, Vec<Call>>>,
     contents: BTreeMap<(PlaceId, u32), Content>,
 }
 
