@@ -1,14 +1,27 @@
 //! Kernels whose bits depend on the model alone: every output element has one fixed order of additions, whatever the
 //! instruction set, the cut, the number of lanes, or the tokens computed together.
 //!
-//! Two bodies: [`reference`] reads weights as the file holds them and is as plain as can be; it defines the order.
-//! [`cpu`] repacks weights into panels of 16 rows, **one register lane per output row**, so that it needs no horizontal
+//! Two bodies: [`reference()`] reads weights as the file holds them and is as plain as can be; it defines the order.
+//! [`cpu()`] repacks weights into panels of 16 rows, **one register lane per output row**, so that it needs no horizontal
 //! sums and gives the same bits with AVX-512, AVX2 or none of them.
 
+mod cpu;
+mod isa;
+pub mod math;
+mod matrix;
+mod reference;
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+pub use isa::{Isa, UnknownIsa, UnsupportedIsa};
+pub use matrix::Matrix;
+pub use scratch::Scratch;
+
 use crate::weights::RawRows;
-use headsaw::spec::model::Dtype;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Rows of a weight panel: the grain at which lanes share a product.
 pub const PANEL: usize = 16;
@@ -73,6 +86,16 @@ impl<'a, T> Shared<'a, T> {
     /// The part from `offset` on, `len` elements long.
     pub fn part(self, offset: usize, len: usize) -> Shared<'a, T> {
         Shared { start: self.at(offset, len), len, memory: PhantomData }
+    }
+
+    /// Writes one element. Panics outside the memory.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes this element at the same time.
+    #[inline(always)]
+    pub unsafe fn set(self, index: usize, value: T) {
+        // SAFETY: in bounds (checked by `at`), touched by nobody else (the caller's promise).
+        unsafe { self.at(index, 1).write(value) }
     }
 
     /// # Safety
@@ -186,6 +209,16 @@ pub struct Query<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotFinite;
 
+/// The plain kernels: they define the order of additions.
+pub fn reference() -> Arc<dyn Compute> {
+    Arc::new(reference::Reference)
+}
+
+/// The fast kernels, for one instruction set or, with none named, for the best that this processor has.
+pub fn cpu(isa: Option<Isa>) -> Result<Arc<dyn Compute>, UnsupportedIsa> {
+    cpu::new(isa.unwrap_or_else(Isa::best))
+}
+
 /// The kernels of one instruction set (or of none).
 ///
 /// Each method computes only the elements that its arguments name, and never allocates after [`Compute::pack`].
@@ -198,6 +231,7 @@ pub trait Compute: Send + Sync {
     fn pack(&self, raw: RawRows, blocks: &[Range<u32>]) -> Matrix;
 
     /// `x [tokens, blocks] · mᵀ [rows, blocks] → out [nodes, tokens, rows]`, for the rows of `panels` only.
+    #[allow(clippy::too_many_arguments)]
     fn matmul(
         &self,
         m: &Matrix,
@@ -235,6 +269,6 @@ pub trait Compute: Send + Sync {
     /// Rounds `v` into the cache: columns `first..` of the value at `position`.
     fn write_values(&self, kv: &KvHead, position: usize, first: usize, v: &[f32]);
 
-    /// `softmax(q · kᵀ · scale) · v` for each query; queries share this KV head.
+    /// `softmax(q · kᵀ · scale) · v` for each query; queries share this KV head. Each sees at least one key.
     fn attend(&self, kv: &KvHead, queries: &[Query], scale: f32, scratch: &mut Scratch);
 }

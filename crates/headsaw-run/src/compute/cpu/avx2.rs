@@ -1,0 +1,255 @@
+//! AVX2 with FMA and F16C: two registers for sixteen lanes.
+
+use super::super::math;
+use super::simd::{Kernel, Simd};
+use std::arch::x86_64::*;
+
+/// Proof that the processor has AVX2, FMA and F16C.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The processor has them.
+    pub(super) unsafe fn new() -> Avx2 {
+        Avx2(())
+    }
+}
+
+type F = [__m256; 2];
+type I = [__m256i; 2];
+
+/// Applies an instruction to both halves.
+macro_rules! both {
+    ($op:path, $($x:expr),+) => { [$op($($x[0]),+), $op($($x[1]),+)] };
+}
+
+/// Four quants in all lanes.
+#[inline(always)]
+unsafe fn four(quants: *const i8, g: usize) -> __m256i {
+    // SAFETY: the caller's promises.
+    unsafe { _mm256_set1_epi32(quants.add(4 * g).cast::<i32>().read_unaligned()) }
+}
+
+// SAFETY of all blocks below: `self` proves that the processor has the instructions; the caller vouches for addresses.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx2 {
+    const NAME: &'static str = "avx2";
+    type F = F;
+    type W = [I; 8];
+
+    #[inline(always)]
+    fn with<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn inside<K: Kernel>(s: Avx2, kernel: K) -> K::Output {
+            kernel.run(s)
+        }
+        unsafe { inside(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> F {
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> F {
+        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: F) {
+        unsafe {
+            _mm256_storeu_ps(to, x[0]);
+            _mm256_storeu_ps(to.add(8), x[1]);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> F {
+        unsafe {
+            let from = from.cast::<__m128i>();
+            [_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> F {
+        unsafe {
+            let from = from.cast::<__m128i>();
+            let wide =
+                [_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(1)))];
+            wide.map(|x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: F, b: F) -> F {
+        unsafe { both!(_mm256_add_ps, a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: F, b: F) -> F {
+        unsafe { both!(_mm256_sub_ps, a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: F, b: F) -> F {
+        unsafe { both!(_mm256_mul_ps, a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: F, b: F) -> F {
+        unsafe { both!(_mm256_div_ps, a, b) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: F, b: F, c: F) -> F {
+        unsafe { both!(_mm256_fmadd_ps, a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: F, b: F) -> F {
+        unsafe { both!(_mm256_max_ps, a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: F, b: F) -> F {
+        unsafe { both!(_mm256_min_ps, a, b) }
+    }
+
+    #[inline(always)]
+    fn zero_below(self, a: F, b: F, x: F) -> F {
+        unsafe {
+            let below = both!(_mm256_cmp_ps::<_CMP_LT_OQ>, a, b);
+            both!(_mm256_andnot_ps, below, x)
+        }
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, shifted: F) -> (F, F) {
+        unsafe {
+            let bias = _mm256_set1_epi32(127);
+            let round = _mm256_set1_epi32(math::ROUND.to_bits() as i32);
+            let n = shifted.map(|x| _mm256_sub_epi32(_mm256_castps_si256(x), round));
+            let half = n.map(|n| _mm256_srai_epi32::<1>(n));
+            let power = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, bias)));
+            (half.map(power), both!(_mm256_sub_epi32, n, half).map(power))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, x: F) -> f32 {
+        unsafe {
+            let x = _mm256_max_ps(x[0], x[1]);
+            let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ps(x, _mm_movehdup_ps(x)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest_bits(self, a: F, b: F) -> u32 {
+        unsafe {
+            let magnitude = _mm256_set1_epi32(0x7fff_ffff);
+            let bits = |x: F| x.map(|x| _mm256_and_si256(_mm256_castps_si256(x), magnitude));
+            let (a, b) = (bits(a), bits(b));
+            let x = both!(_mm256_max_epi32, a, b);
+            let x = _mm256_max_epi32(x[0], x[1]);
+            let x = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b_01_00_11_10>(x));
+            _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32::<0b_10_11_00_01>(x))) as u32
+        }
+    }
+
+    #[inline(always)]
+    fn fold(self, x: F) -> f32 {
+        unsafe {
+            let x = _mm256_add_ps(x[0], x[1]);
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i8(self, to: *mut i8, x: F) -> i32 {
+        unsafe {
+            let (high, low) = (_mm256_set1_epi32(127), _mm256_set1_epi32(-127));
+            let q = x.map(|x| _mm256_max_epi32(_mm256_min_epi32(_mm256_cvtps_epi32(x), high), low));
+            let mut lanes = [0i32; 16];
+            _mm256_storeu_si256(lanes.as_mut_ptr().cast(), q[0]);
+            _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), q[1]);
+            to.cast::<[i8; 16]>().write(lanes.map(|q| q as i8));
+            lanes.into_iter().sum()
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q4(self, from: *const u8) -> [I; 8] {
+        unsafe {
+            let low = _mm256_set1_epi8(15);
+            let mut weights = [[_mm256_setzero_si256(); 2]; 8];
+            for g in 0..4 {
+                for h in 0..2 {
+                    let bytes = _mm256_loadu_si256(from.add(64 * g + 32 * h).cast());
+                    weights[g][h] = _mm256_and_si256(bytes, low);
+                    weights[g + 4][h] = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low);
+                }
+            }
+            weights
+        }
+    }
+
+    // A pair's sum is at most 2 · 15 · 127 = 3,810 and eight of them 30,480, so that 16 bits hold a whole block.
+    #[inline(always)]
+    unsafe fn dot_q4(self, weights: &[I; 8], quants: *const i8) -> F {
+        unsafe {
+            let mut sum = [_mm256_setzero_si256(); 2];
+            for g in 0..8 {
+                let four = four(quants, g);
+                sum = [0, 1].map(|h| _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(weights[g][h], four)));
+            }
+            let ones = _mm256_set1_epi16(1);
+            sum.map(|sum| _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, ones)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q8(self, from: *const u8) -> [I; 8] {
+        unsafe {
+            let offset = _mm256_set1_epi8(-128);
+            let mut weights = [[_mm256_setzero_si256(); 2]; 8];
+            for g in 0..8 {
+                for h in 0..2 {
+                    let bytes = _mm256_loadu_si256(from.add(64 * g + 32 * h).cast());
+                    weights[g][h] = _mm256_xor_si256(bytes, offset);
+                }
+            }
+            weights
+        }
+    }
+
+    // |w| ≤ 128 as unsigned and the sign on the quant: a pair's sum is at most 2 · 128 · 127 = 32,512.
+    #[inline(always)]
+    unsafe fn dot_q8(self, weights: &[I; 8], quants: *const i8, _: i32) -> F {
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let mut sum = [_mm256_setzero_si256(); 2];
+            for g in 0..8 {
+                let four = four(quants, g);
+                sum = [0, 1].map(|h| {
+                    let w = weights[g][h];
+                    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w));
+                    _mm256_add_epi32(sum[h], _mm256_madd_epi16(pairs, ones))
+                });
+            }
+            sum.map(|sum| _mm256_cvtepi32_ps(sum))
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+}

@@ -1,0 +1,258 @@
+use super::*;
+use crate::weights::RawRows;
+use half::{bf16, f16};
+use headsaw::shard;
+use proptest::prelude::*;
+
+/// Random rows; `extreme` ones hold the largest integers and odd scales.
+fn rows(random: &mut Random, dtype: Dtype, rows: usize, columns: usize, extreme: bool) -> RawRows {
+    let blocks = columns.div_ceil(dtype.block() as usize);
+    let mut bytes = Vec::new();
+    for _ in 0..rows * blocks {
+        match dtype {
+            Dtype::F32 => bytes.extend(random.number().to_le_bytes()),
+            Dtype::F16 => bytes.extend(f16::from_f32(random.number()).to_le_bytes()),
+            Dtype::Bf16 => bytes.extend(bf16::from_f32(random.number()).to_le_bytes()),
+            Dtype::Q8_0 => {
+                bytes.extend(scale(random, extreme));
+                let q =
+                    |random: &mut Random| if extreme { [0x80, 0x7f, 0][random.below(3)] } else { random.next() as u8 };
+                bytes.extend((0..32).map(|_| q(random)));
+            }
+            Dtype::Q4_1 => {
+                bytes.extend(scale(random, extreme));
+                bytes.extend(scale(random, extreme));
+                let q = |random: &mut Random| {
+                    if extreme { [0xff, 0, 0xf0, 0x0f][random.below(4)] } else { random.next() as u8 }
+                };
+                bytes.extend((0..16).map(|_| q(random)));
+            }
+        }
+    }
+    RawRows { dtype, rows, blocks, bytes }
+}
+
+fn scale(random: &mut Random, extreme: bool) -> [u8; 2] {
+    let odd = [f16::MAX, f16::MIN_POSITIVE_SUBNORMAL, f16::ZERO, f16::NEG_ZERO, f16::from_f32(-3.5)];
+    let scale = if extreme { odd[random.below(5)] } else { f16::from_f32(random.number() * 0.1) };
+    scale.to_le_bytes()
+}
+
+/// Activation blocks of `heads` heads that are `width` wide, from column `start` on.
+fn head_blocks(start: usize, heads: usize, width: usize) -> Vec<Range<u32>> {
+    let mut blocks = Vec::new();
+    for head in 0..heads {
+        let (first, end) = (start + head * width, start + (head + 1) * width);
+        blocks.extend((first..end).step_by(32).map(|c| c as u32..(c + 32).min(end) as u32));
+    }
+    blocks
+}
+
+/// One product and what it shall compute.
+struct Case {
+    raw: RawRows,
+    blocks: Vec<Range<u32>>,
+    x: Memory,
+    all_tokens: usize,
+    tokens: Range<usize>,
+    panels: Range<usize>,
+    leaves: Leaves,
+}
+
+impl Case {
+    /// The whole output; what the call must not touch stays 7.
+    fn run(&mut self, kernels: &dyn Compute) -> Vec<f32> {
+        let m = kernels.pack(self.raw.clone(), &self.blocks);
+        assert_eq!((m.rows(), m.blocks(), m.panels()), (self.raw.rows, self.blocks.len(), self.raw.rows.div_ceil(16)));
+        let token_stride = self.raw.rows + 3;
+        let node_stride = self.all_tokens * token_stride;
+        let mut data = vec![7.0; self.leaves.nodes * node_stride];
+        let mut scratch = Scratch::new(self.blocks.len(), 0);
+        let out = Out { data: Shared::from_mut(&mut data), node_stride, token_stride };
+        let (tokens, panels) = (self.tokens.clone(), self.panels.clone());
+        kernels.matmul(&m, &self.x.acts(), tokens, panels, &self.leaves, out, &mut scratch);
+        data
+    }
+
+    fn same_everywhere(&mut self) {
+        let expected = self.run(&*reference());
+        for kernels in fast() {
+            let got = self.run(&*kernels);
+            let wrong = bits(&got).iter().zip(bits(&expected)).position(|(a, b)| *a != b);
+            if let Some(i) = wrong {
+                panic!("{}: element {i}: {} for {}", kernels.name(), got[i], expected[i]);
+            }
+        }
+    }
+}
+
+/// Activations, quantised by the reference (or extreme by hand).
+fn activations(random: &mut Random, tokens: usize, blocks: &[Range<u32>], float: bool, extreme: bool) -> Memory {
+    let mut memory = Memory::new(tokens, blocks.len(), float);
+    for token in 0..tokens {
+        for (b, block) in blocks.iter().enumerate() {
+            let mut x = random.numbers(block.len());
+            if extreme {
+                x = x.iter().map(|&x| if x < 0.1 { -1.0 } else { 1.0 }).collect();
+            }
+            match random.below(if extreme { 4 } else { 30 }) {
+                0 => x.fill(0.0),
+                1 => x.iter_mut().for_each(|x| *x *= 1e-37),
+                _ => {}
+            }
+            reference().quantise(&x, &memory.acts(), token, b).unwrap();
+        }
+    }
+    memory
+}
+
+/// Leaves of one head (or `per` blocks) each, of which the slice holds a part of a tree over `total`.
+fn leaves(random: &mut Random, blocks: usize, per: usize) -> Leaves {
+    if per == 0 || blocks % per != 0 {
+        return Leaves::single(blocks);
+    }
+    let n = (blocks / per) as u32;
+    let before = random.below(6) as u32;
+    let total = before + n + random.below(6) as u32;
+    let pieces: Vec<_> = (before..before + n).map(|i| i..i + 1).collect();
+    Leaves {
+        ends: (1..=n).map(|i| i * per as u32).collect(),
+        merges: shard::merges(total, &pieces),
+        nodes: shard::nodes(total, before..before + n).len(),
+    }
+}
+
+fn part(random: &mut Random, n: usize) -> Range<usize> {
+    if random.below(2) == 0 {
+        return 0..n;
+    }
+    let start = random.below(n);
+    start..start + 1 + random.below(n - start)
+}
+
+fn case(seed: u64, dtype: Dtype, extreme: bool) -> Case {
+    let mut random = Random(seed);
+    let width = [32, 64, 80, 24, 40, 16, 7][random.below(7)];
+    let heads = 1 + random.below(5);
+    // Each slice starts at a head; where heads straddle the file's blocks, inside a block.
+    let start = random.below(3) * width % 32;
+    let blocks = head_blocks(start, heads, width);
+    let all_tokens = [1, 2, 3, 7, 8, 9, 33, 70][random.below(if cfg!(miri) { 4 } else { 8 })];
+    let raw_rows = 1 + random.below(50);
+    let raw = rows(&mut random, dtype, raw_rows, start + heads * width, extreme);
+    let float = dtype.block() == 1 && random.below(2) == 0;
+    let x = activations(&mut random, all_tokens, &blocks, float, extreme);
+    let per = [0, 1, blocks.len() / heads][random.below(3)];
+    let leaves = leaves(&mut random, blocks.len(), per);
+    let (tokens, panels) = (part(&mut random, all_tokens), part(&mut random, raw_rows.div_ceil(16)));
+    Case { raw, blocks, x, all_tokens, tokens, panels, leaves }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
+
+    #[test]
+    fn products_have_the_references_bits(seed: u64, dtype in prop::sample::select(&DTYPES[..]), extreme: bool) {
+        case(seed, dtype, extreme).same_everywhere();
+    }
+
+    #[test]
+    fn many_tokens_are_one_at_a_time(seed: u64, dtype in prop::sample::select(&DTYPES[..])) {
+        let mut case = case(seed, dtype, false);
+        (case.tokens, case.panels) = (0..case.all_tokens, 0..case.raw.rows.div_ceil(16));
+        for kernels in fast() {
+            case.tokens = 0..case.all_tokens;
+            let together = case.run(&*kernels);
+            let stride = case.raw.rows + 3;
+            for token in 0..case.all_tokens {
+                case.tokens = token..token + 1;
+                let alone = case.run(&*kernels);
+                for node in 0..case.leaves.nodes {
+                    let at = (node * case.all_tokens + token) * stride;
+                    prop_assert_eq!(bits(&alone[at..at + stride]), bits(&together[at..at + stride]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_right(seed: u64, dtype in prop::sample::select(&DTYPES[..])) {
+        let mut case = case(seed, dtype, false);
+        case.leaves = Leaves::single(case.blocks.len());
+        let got = case.run(&*cpu(None).unwrap());
+        let mut weights = vec![0.0; case.blocks.iter().map(|block| block.len()).sum()];
+        let reference = reference();
+        let m = reference.pack(case.raw.clone(), &case.blocks);
+        for token in case.tokens.clone() {
+            for row in case.panels.start * 16..(case.panels.end * 16).min(case.raw.rows) {
+                reference.embed(&m, row, &mut weights);
+                let at = |b: usize, i: usize| (case.blocks[b].start - case.blocks[0].start) as usize + i;
+                let places = (0..case.blocks.len()).flat_map(|b| (0..case.blocks[b].len()).map(move |i| (b, i)));
+                let terms = places.map(|(b, i)| f64::from(weights[at(b, i)]) * case.x.value(token, b, i));
+                let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| (sum + term, size + term.abs()));
+                let error = (f64::from(got[token * (case.raw.rows + 3) + row]) - sum).abs();
+                // Minima and products of Q4_1 cancel, so its error is measured against more than the sum of sizes.
+                prop_assert!(error <= 2e-5 * size.max(1.0), "{error} of {sum}, {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_dequantised_alike(seed: u64, dtype in prop::sample::select(&DTYPES[..]), extreme: bool) {
+        let case = case(seed, dtype, extreme);
+        let columns: usize = case.blocks.iter().map(|block| block.len()).sum();
+        let row = Random(seed).below(case.raw.rows);
+        let [mut expected, mut got] = [vec![0.0; columns], vec![0.0; columns]];
+        reference().embed(&reference().pack(case.raw.clone(), &case.blocks), row, &mut expected);
+        for kernels in fast() {
+            let m = kernels.pack(case.raw.clone(), &case.blocks);
+            prop_assert_eq!(m.columns(), columns);
+            kernels.embed(&m, row, &mut got);
+            prop_assert_eq!(bits(&got), bits(&expected), "{}", kernels.name());
+        }
+    }
+}
+
+/// The largest integers on both sides: where 16-bit sums would saturate.
+#[test]
+fn extreme_integers_do_not_saturate() {
+    for (dtype, w) in [(Dtype::Q8_0, 0x80), (Dtype::Q8_0, 0x7f), (Dtype::Q4_1, 0xff)] {
+        for a in [-1.0f32, 1.0] {
+            let blocks = head_blocks(0, 1, 96);
+            let mut raw = rows(&mut Random(1), dtype, 16, 96, false);
+            let header = dtype.block_bytes() as usize - if dtype == Dtype::Q8_0 { 32 } else { 16 };
+            for block in raw.bytes.chunks_exact_mut(dtype.block_bytes() as usize) {
+                block[..2].copy_from_slice(&f16::ONE.to_le_bytes());
+                block[2..header].fill(0);
+                block[header..].fill(w);
+            }
+            let mut x = Memory::new(1, 3, false);
+            reference().quantise(&[127.0 * a; 96], &x.acts(), 0, 0).unwrap();
+            let leaves = Leaves::single(3);
+            let mut case = Case { raw, blocks, x, all_tokens: 1, tokens: 0..1, panels: 0..1, leaves };
+            let weight =
+                [(0x80, -128.0), (0x7f, 127.0), (0xff, 15.0)].into_iter().find(|&(byte, _)| byte == w).unwrap().1;
+            assert_eq!(case.run(&*reference())[0], 96.0 * weight * 127.0 * a);
+            case.same_everywhere();
+        }
+    }
+}
+
+/// The weights are held once: a panel of whole rows takes as many bytes as the file.
+#[test]
+fn panels_take_as_many_bytes_as_the_file() {
+    for dtype in DTYPES {
+        let raw = rows(&mut Random(2), dtype, 64, 128, false);
+        let bytes = raw.bytes.len();
+        let m = cpu(None).unwrap().pack(raw, &head_blocks(0, 2, 64));
+        assert_eq!(m.bytes(), bytes, "{}", dtype.name());
+    }
+}
+
+#[test]
+#[should_panic(expected = "Q8_0 weights take 8-bit activations")]
+fn integers_times_floats_are_refused() {
+    let mut case = case(3, Dtype::Q8_0, false);
+    case.x = Memory::new(case.all_tokens, case.blocks.len(), true);
+    case.run(&*cpu(None).unwrap());
+}
