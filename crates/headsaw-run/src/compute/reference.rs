@@ -83,8 +83,8 @@ impl Compute for Reference {
     }
 
     fn rescale(&self, acts: &Acts, token: usize, factor: f32) {
-        // SAFETY: the program gives this call the token's activations.
         let values = match *acts {
+            // SAFETY: the program gives this call the token's activations.
             Acts::Int8 { scales, blocks, .. } => unsafe { scales.slice_mut(token * blocks..(token + 1) * blocks) },
             // SAFETY: as above.
             Acts::Float { values, blocks } => unsafe {
@@ -122,8 +122,8 @@ impl Compute for Reference {
 
     fn write_keys(&self, kv: &KvHead, position: usize, first: usize, k: &[f32]) {
         for (d, &k) in k.iter().enumerate() {
-            // SAFETY: the program gives this call these columns of this key.
             match kv {
+                // SAFETY: the program gives this call these columns of this key.
                 KvHead::F16(kv) => unsafe {
                     kv.keys.set(key_index(kv.head_width, position, first + d), f16::from_f32(k).to_bits())
                 },
@@ -135,8 +135,8 @@ impl Compute for Reference {
 
     fn write_values(&self, kv: &KvHead, position: usize, first: usize, v: &[f32]) {
         for (d, &v) in v.iter().enumerate() {
-            // SAFETY: the program gives this call these columns of this value.
             match kv {
+                // SAFETY: the program gives this call these columns of this value.
                 KvHead::F16(kv) => unsafe {
                     kv.values.set(position * kv.head_width + first + d, f16::from_f32(v).to_bits())
                 },

@@ -20,6 +20,8 @@ pub(crate) const DEPTH: usize = 34;
 /// Tokens of a tile, for integers and for floats.
 const TILE: usize = 64;
 const FLOAT_TILE: usize = 16;
+/// How far ahead weights are asked for, in bytes.
+const AHEAD: usize = 4096;
 /// Bytes of one token's segment in a strip: 32 quants, the scale, and what depends on their sum.
 const STRIP: usize = BLOCK + 4 + 4;
 const FLOAT_STRIP: usize = 4 * BLOCK;
@@ -194,6 +196,9 @@ fn group<S: Simd, W: Weights, const T: usize>(
             // SAFETY: `segment < segments`, for which both slices have room (asserted above).
             unsafe {
                 let weights = weights.as_ptr().add(segment * W::BYTES);
+                if T == 1 {
+                    prefetch(s, weights, W::BYTES);
+                }
                 W::add(s, weights, strip.as_ptr().add(segment * T * W::STRIP), &mut sums);
             }
             segment += 1;
@@ -220,6 +225,14 @@ fn group<S: Simd, W: Weights, const T: usize>(
         }
     }
     T
+}
+
+/// With one token the weights' way from memory is all that counts.
+#[inline(always)]
+fn prefetch<S: Simd>(s: S, weights: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        s.prefetch(weights.wrapping_add(AHEAD + line));
+    }
 }
 
 impl Place<'_> {

@@ -108,7 +108,7 @@ fn activations(random: &mut Random, tokens: usize, blocks: &[Range<u32>], float:
 
 /// Leaves of one head (or `per` blocks) each, of which the slice holds a part of a tree over `total`.
 fn leaves(random: &mut Random, blocks: usize, per: usize) -> Leaves {
-    if per == 0 || blocks % per != 0 {
+    if per == 0 || !blocks.is_multiple_of(per) {
         return Leaves::single(blocks);
     }
     let n = (blocks / per) as u32;
