@@ -1,0 +1,345 @@
+//! The cut: its flags, once for every verb that takes one, and the plan they make.
+
+use crate::error::Failure;
+use crate::model::{Model, read_text};
+use clap::ValueEnum;
+use headsaw::plan::{self, CutRequest, Plan};
+use headsaw::spec::model::ModelSpec;
+use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// How the model is cut.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "The cut")]
+pub struct CutArgs {
+    /// Devices that share the heads of a stage [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tp: Option<u32>,
+    /// Stages: runs of layers, one after the other [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pp: Option<u32>,
+    /// Relative speeds of the devices of a stage, as 2:1:1: who is twice as fast takes twice the heads
+    #[arg(long, value_name = "W:W…", value_parser = parse_weights)]
+    pub device_weights: Option<Weights>,
+    /// Compute lanes (threads) of a device [default: cores of this machine / devices]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub lanes: Option<u32>,
+    /// How parts are brought together; both give the same bits. auto is reduce for now [default: auto]
+    #[arg(long, value_name = "HOW")]
+    pub exchange: Option<ExchangeArg>,
+    /// Micro-batches one at a time, or following each other through the stages [default: pipelined]
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<OrderArg>,
+    /// Micro-batches in flight [default: the number of stages]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub micro_batches: Option<u32>,
+    /// Tokens of a prompt that go through together [default: 512, at most the longest prompt]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub prompt_chunk: Option<u32>,
+    /// Tokens of a sequence that the KV cache has room for [default: what is needed, or the model's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+    /// auto: 8-bit activations; f32: weights dequantised, activations and cache kept in f32 [default: auto]
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<DtypeArg>,
+    /// How the KV cache keeps K and V [default: f16, or f32 with --dtype f32]
+    #[arg(long, value_name = "TYPE")]
+    pub kv_dtype: Option<KvDtypeArg>,
+    /// A plan file (- for standard input); the flags above override it
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+}
+
+/// Relative speeds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights(pub Vec<f64>);
+
+fn parse_weights(text: &str) -> Result<Weights, String> {
+    let weight = |word: &str| word.trim().parse::<f64>().map_err(|_| format!("{word:?} is no number; write 2:1:1"));
+    text.split(':').map(weight).collect::<Result<_, _>>().map(Weights)
+}
+
+/// `--exchange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExchangeArg {
+    /// Partial sums are added in a fixed tree: two exchanges a layer
+    Reduce,
+    /// Quantised parts of vectors are gathered: four exchanges a layer
+    Gather,
+    /// reduce, for now
+    Auto,
+}
+
+/// `--order`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OrderArg {
+    /// A micro-batch enters when the one before has left
+    Sequential,
+    /// Micro-batches follow each other through the stages
+    Pipelined,
+}
+
+/// `--dtype`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    /// 8-bit activations in blocks of 32
+    Auto,
+    /// Single precision throughout
+    F32,
+}
+
+/// `--kv-dtype`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KvDtypeArg {
+    /// Half precision
+    F16,
+    /// Single precision
+    F32,
+}
+
+/// What a verb wants to put through the model.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    /// Sequences at once.
+    pub sequences: u32,
+    /// Tokens of the longest prompt.
+    pub prompt: u32,
+    /// Tokens that a sequence may have in the end.
+    pub context: u32,
+}
+
+/// A plan as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub struct CutJson {
+    tp: usize,
+    pp: usize,
+    devices: usize,
+    device_weights: Vec<f64>,
+    lanes: u32,
+    exchange: plan::Exchange,
+    order: plan::Order,
+    micro_batches: u32,
+    batch: u32,
+    prompt_chunk: u32,
+    context: u32,
+    sequences: u32,
+    activations: Activations,
+    kv_dtype: KvDtype,
+}
+
+impl CutJson {
+    /// What a script wants to know of a plan; `tp` is the first stage's.
+    pub fn of(plan: &Plan) -> CutJson {
+        CutJson {
+            tp: plan.stages.first().map_or(0, |stage| stage.slices.len()),
+            pp: plan.stages.len(),
+            devices: plan.devices.len(),
+            device_weights: plan.devices.iter().map(|device| device.weight).collect(),
+            lanes: plan.lanes,
+            exchange: plan.exchange,
+            order: plan.order,
+            micro_batches: plan.workload.micros,
+            batch: plan.workload.batch,
+            prompt_chunk: plan.workload.tokens,
+            context: plan.workload.context,
+            sequences: plan.workload.sequences,
+            activations: plan.workload.numerics.activations,
+            kv_dtype: plan.workload.numerics.kv,
+        }
+    }
+}
+
+impl CutArgs {
+    /// The plan for a model: from `--plan` if given, with the flags on top; else the default cut of the flags.
+    ///
+    /// Without a `demand` the plan is for whatever the model was made for.
+    pub fn plan(&self, model: &Model, demand: Option<Demand>) -> Result<Plan, Failure> {
+        let Some(path) = &self.plan else { return self.fresh(&model.spec, model.hash(), demand) };
+        let mut base = read_plan(path)?;
+        fits(&base, model, &path.display().to_string())?;
+        base.model = model.spec.clone();
+        base.model_hash = model.hash().or(base.model_hash);
+        self.over(base, demand)
+    }
+
+    /// The plan with the flags on top.
+    pub fn over(&self, base: Plan, demand: Option<Demand>) -> Result<Plan, Failure> {
+        let mut plan = base;
+        if self.tp.is_some() || self.pp.is_some() || self.device_weights.is_some() {
+            let request = self.request(Some(&plan));
+            let (workload, hash) = (plan.workload, plan.model_hash.take());
+            plan = Plan { model_hash: hash, ..plan::cut(&plan.model, workload, &request).map_err(Failure::input)? };
+        }
+        plan.lanes = self.lanes.unwrap_or(plan.lanes);
+        plan.exchange = self.exchange.map_or(plan.exchange, ExchangeArg::meant);
+        plan.order = self.order.map_or(plan.order, OrderArg::meant);
+        plan.workload = self.workload(&plan.model, plan.stages.len() as u32, Some(plan.workload), demand)?;
+        Ok(plan)
+    }
+
+    fn fresh(&self, model: &ModelSpec, hash: Option<String>, demand: Option<Demand>) -> Result<Plan, Failure> {
+        let request = self.request(None);
+        let workload = self.workload(model, request.pp, None, demand)?;
+        Ok(Plan { model_hash: hash, ..plan::cut(model, workload, &request).map_err(Failure::input)? })
+    }
+
+    fn request(&self, base: Option<&Plan>) -> CutRequest {
+        let weights = self.device_weights.clone().map(|weights| weights.0);
+        let stage = base.and_then(|plan| plan.stages.first());
+        let tp = self.tp.or(weights.as_ref().map(|w| w.len() as u32));
+        let tp = tp.or(stage.map(|stage| stage.slices.len() as u32)).unwrap_or(1);
+        let pp = self.pp.or(base.map(|plan| plan.stages.len() as u32)).unwrap_or(1);
+        CutRequest {
+            tp,
+            pp,
+            device_weights: weights.unwrap_or_default(),
+            lanes: self.lanes.or(base.map(|plan| plan.lanes)).unwrap_or_else(|| default_lanes(tp.saturating_mul(pp))),
+            exchange: self
+                .exchange
+                .map(ExchangeArg::meant)
+                .or(base.map(|plan| plan.exchange))
+                .unwrap_or(plan::Exchange::Reduce),
+            order: self.order.map(OrderArg::meant).or(base.map(|plan| plan.order)).unwrap_or(plan::Order::Pipelined),
+        }
+    }
+
+    fn workload(
+        &self,
+        model: &ModelSpec,
+        stages: u32,
+        base: Option<Workload>,
+        demand: Option<Demand>,
+    ) -> Result<Workload, Failure> {
+        let micros = self.micro_batches.or(base.map(|w| w.micros)).unwrap_or(stages.clamp(1, 1024));
+        let sequences = demand.map_or(micros, |d| d.sequences).max(base.map_or(1, |w| w.sequences));
+        let batch = sequences.div_ceil(micros).max(base.map_or(1, |w| w.batch));
+        let context = self.context.or(base.map(|w| w.context)).or(demand.map(|d| d.context)).unwrap_or(model.context);
+        if context > model.context {
+            return Err(Failure::Input(format!(
+                "--context {context}: {} was made for at most {} tokens",
+                model.name, model.context
+            )));
+        }
+        let longest = demand.map_or(context, |d| d.prompt).max(1);
+        let tokens = self.prompt_chunk.or(base.map(|w| w.tokens)).unwrap_or(512.min(longest));
+        let numerics = self.numerics(base.map(|w| w.numerics))?;
+        Ok(Workload { batch, tokens, micros, context, sequences, numerics })
+    }
+
+    fn numerics(&self, base: Option<Numerics>) -> Result<Numerics, Failure> {
+        let activations = match self.dtype {
+            Some(DtypeArg::F32) => Activations::F32,
+            Some(DtypeArg::Auto) => Activations::Int8,
+            None => base.map_or(Activations::Int8, |n| n.activations),
+        };
+        let kv = match (self.kv_dtype, activations) {
+            (Some(KvDtypeArg::F16), Activations::F32) => {
+                return Err(Failure::input(
+                    "--kv-dtype f16: --dtype f32 keeps the cache in f32; leave one of them out",
+                ));
+            }
+            (Some(KvDtypeArg::F16), Activations::Int8) => KvDtype::F16,
+            (Some(KvDtypeArg::F32), _) | (None, Activations::F32) => KvDtype::F32,
+            (None, Activations::Int8) => match (self.dtype, base) {
+                (None, Some(base)) => base.kv,
+                _ => KvDtype::F16,
+            },
+        };
+        Ok(Numerics { activations, kv })
+    }
+}
+
+impl ExchangeArg {
+    fn meant(self) -> plan::Exchange {
+        match self {
+            ExchangeArg::Reduce | ExchangeArg::Auto => plan::Exchange::Reduce,
+            ExchangeArg::Gather => plan::Exchange::Gather,
+        }
+    }
+}
+
+impl OrderArg {
+    fn meant(self) -> plan::Order {
+        match self {
+            OrderArg::Sequential => plan::Order::Sequential,
+            OrderArg::Pipelined => plan::Order::Pipelined,
+        }
+    }
+}
+
+/// The cores of this machine, shared out.
+fn default_lanes(devices: u32) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    (cores / devices.max(1)).clamp(1, 256)
+}
+
+/// Reads a plan file, `-` for standard input.
+pub fn read_plan(path: &Path) -> Result<Plan, Failure> {
+    let text = read_text(path)?;
+    parse_plan(&path.display().to_string(), &text)
+}
+
+/// A plan from its text.
+pub fn parse_plan(name: &str, text: &str) -> Result<Plan, Failure> {
+    serde_json::from_str(text).map_err(|e| {
+        let what = e.to_string();
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+        Failure::Input(format!("{name}: line {}, column {}: {what}", e.line(), e.column()))
+    })
+}
+
+/// Is the plan for this model? Names and data types may differ: the shape decides, and the hash where both have one.
+fn fits(plan: &Plan, model: &Model, path: &str) -> Result<(), Failure> {
+    let differ = differences(&plan.model, &model.spec);
+    if !differ.is_empty() {
+        return Err(Failure::Input(format!(
+            "{path}: a plan for {}, and {} is {}: {}; write a plan for it with `headsaw plan {} -o FILE`",
+            plan.model.name,
+            model.given,
+            model.spec.name,
+            differ.join(", "),
+            model.given
+        )));
+    }
+    match (&plan.model_hash, model.hash()) {
+        (Some(planned), Some(hash)) if *planned != hash => Err(Failure::Input(format!(
+            "{path}: a plan for {} with the hash {}, and {} has the hash {}; the shapes are the same, so without \
+             `model_hash` in the plan it would do",
+            plan.model.name,
+            short(planned),
+            model.given,
+            short(&hash)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn short(hash: &str) -> String {
+    hash.chars().take(12).chain(['…']).collect()
+}
+
+/// The figures in which two shapes differ: `30 layers (here 32)`.
+fn differences(planned: &ModelSpec, given: &ModelSpec) -> Vec<String> {
+    let figures = |m: &ModelSpec| {
+        [
+            ("layers", m.layers),
+            ("width", m.width),
+            ("heads", m.heads),
+            ("KV heads", m.kv_heads),
+            ("head width", m.head_width),
+            ("MLP columns", m.ffn),
+            ("vocabulary rows", m.vocab),
+        ]
+    };
+    let pairs = figures(planned).into_iter().zip(figures(given));
+    let differ = pairs.filter(|(a, b)| a.1 != b.1).map(|((what, a), (_, b))| format!("{what} {a} there and {b} here"));
+    let mut found: Vec<String> = differ.collect();
+    if planned.family != given.family {
+        found.push(format!("family {:?} there and {:?} here", planned.family, given.family).to_lowercase());
+    }
+    if planned.tied != given.tied {
+        found.push("the output matrix is the embedding in one of them only".into());
+    }
+    found
+}

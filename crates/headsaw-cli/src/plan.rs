@@ -1,0 +1,57 @@
+//! `headsaw plan`: writes the default plan of a cut.
+
+use crate::cut::CutArgs;
+use crate::error::Failure;
+use crate::model::Model;
+use crate::output::{self, say};
+use headsaw::plan::Plan;
+use headsaw::verify;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Write the default plan of a cut
+///
+/// Writes the default plan of a cut: which device holds which heads, MLP columns, vocabulary rows and layers. The file
+/// is meant to be read and edited; `headsaw verify` says whether it still holds together. (Searching for the best plan
+/// comes later.)
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headsaw plan smollm2-135m --tp 4 -o plan.json
+  headsaw plan model.gguf --device-weights 2:1:1 --lanes 2 -o plan.json
+  headsaw plan llama-3.1-70b --tp 8 --pp 2 | headsaw verify -")]
+pub struct Args {
+    /// GGUF file, Hugging Face folder, config.json or preset
+    model: String,
+    /// Where to write the plan; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    #[command(flatten)]
+    cut: CutArgs,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    model: &'a str,
+    file: Option<&'a PathBuf>,
+    plan: &'a Plan,
+}
+
+/// Makes the plan, checks it, writes it.
+pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    let model = Model::find(&args.model)?;
+    let plan = args.cut.plan(&model, None)?;
+    let violations = verify::plan(&plan);
+    let text = serde_json::to_string_pretty(&plan).map_err(Failure::failed)? + "\n";
+    let file = (args.output.as_os_str() != "-").then_some(&args.output);
+    if let Some(path) = file {
+        output::write_file(path, |file| file.write_all(text.as_bytes()))?;
+        say(&format!("wrote {}\n", path.display()));
+    }
+    for violation in &violations {
+        say(&format!("{} {violation}\n", output::styled(output::BAD, "note:")));
+    }
+    if json {
+        return output::print_json(&Json { model: &plan.model.name, file, plan: &plan });
+    }
+    if file.is_none() { output::print(&text) } else { Ok(()) }
+}
