@@ -4,14 +4,17 @@
 //! llama.cpp; tests hold it against llama.cpp's tokens and against the `tokenizers` crate.
 
 mod gguf;
+mod json;
+mod json_parts;
 mod merge;
 mod split;
 mod vocab;
 
-use crate::weights::{Error, ModelFile, Origin};
+use crate::weights::{Error, Gguf, ModelFile, Origin, Source};
 use merge::{Merges, Units};
 use split::Splitter;
 use std::borrow::Cow;
+use std::path::Path;
 use vocab::{Kind, Vocab};
 
 /// Most tokens of a vocabulary, and most merges; the largest known have a quarter of it.
@@ -36,6 +39,8 @@ pub struct Tokenizer {
     merges: Merges,
     splitter: Splitter,
     space_prefix: SpacePrefix,
+    /// No space is put in front where there is one.
+    prefix_once: bool,
     /// A word that is a token is taken whole, even if no merges lead to it.
     whole_words: bool,
     /// Tokens put before and after every text.
@@ -48,9 +53,18 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// The tokenizer that comes with a model.
     pub fn from_model(model: &ModelFile) -> Result<Tokenizer, Error> {
-        match model.origin() {
-            Origin::Gguf(header) => gguf::read(model, header),
+        let rows = model.spec().vocab;
+        match (model.origin(), model.source()) {
+            (Origin::Gguf(header), Some(source)) => gguf::read(source, header, u64::from(rows)),
+            (Origin::Folder(dir), _) => json::read(dir, rows),
+            _ => Err(Error::absent(model.name(), "no tokenizer: only the shape is known")),
         }
+    }
+
+    /// The tokenizer in a GGUF file, which need not hold any weights.
+    pub fn from_gguf(path: &Path) -> Result<Tokenizer, Error> {
+        let source = Source::open(path)?;
+        gguf::read(&source, &Gguf::parse(&source)?, TOKENS_MAX)
     }
 
     /// The tokens of `text`, with what the model puts before and after every text. `special`: special tokens written out
@@ -77,15 +91,16 @@ impl Tokenizer {
         Ok([before, &ids, &self.after].concat())
     }
 
-    fn encode_section(&self, text: &str, prefix: bool, ids: &mut Vec<u32>) -> Result<(), Error> {
-        let text = self.splitter.normalise(text);
-        let text = match self.units {
-            Units::Bytes if prefix && self.space_prefix != SpacePrefix::Never => Cow::Owned(format!(" {text}")),
-            Units::Bytes => text,
-            Units::Chars => Cow::Owned(self.mark_spaces(&text, prefix)),
-        };
-        let words = self.splitter.words(&text).map_err(|e| Error::absent(&self.name, e))?;
-        for word in words {
+    fn encode_section(&self, text: &str, start: bool, ids: &mut Vec<u32>) -> Result<(), Error> {
+        let mut text = self.splitter.normalise(text);
+        let prefixed = start && self.space_prefix != SpacePrefix::Never;
+        if prefixed && !(self.prefix_once && text.starts_with([' ', '▁'])) {
+            text = Cow::Owned(format!(" {text}"));
+        }
+        if self.units == Units::Chars {
+            text = Cow::Owned(text.replace(' ', "▁"));
+        }
+        for word in self.splitter.words(&text).map_err(|e| Error::absent(&self.name, e))? {
             let whole = if self.whole_words { self.vocab.find(word.as_bytes()) } else { None };
             match whole {
                 Some(id) => ids.push(id),
@@ -93,13 +108,6 @@ impl Tokenizer {
             }
         }
         Ok(())
-    }
-
-    /// SentencePiece's way: spaces become `▁`, and there may be one in front.
-    fn mark_spaces(&self, text: &str, prefix: bool) -> String {
-        let prefix = prefix && self.space_prefix != SpacePrefix::Never;
-        let marked = text.replace(' ', "▁");
-        if prefix { format!("▁{marked}") } else { marked }
     }
 
     /// The text of tokens; control tokens have none. A space that only the vocabulary put in front is taken away after a

@@ -1,9 +1,10 @@
 //! The same weights out of every kind of file, in every slice.
 
-use headsaw::spec::model::{Dtype, Family, ModelSpec};
-use headsaw_run::testing::{random_model, small_spec};
+use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
+use headsaw_run::testing::{random_hf_folder, random_model, safetensors, small_spec};
 use headsaw_run::tokenizer::Tokenizer;
 use headsaw_run::weights::{LayerWeight, ModelFile, Weight};
+use std::path::PathBuf;
 
 fn open(bytes: Vec<u8>) -> ModelFile {
     ModelFile::from_bytes(bytes.leak()).unwrap_or_else(|e| panic!("{e}"))
@@ -101,4 +102,107 @@ fn hash_tells_files_apart() {
     let hash = |spec: &ModelSpec| open(random_model(spec, 1, Dtype::F16)).hash();
     assert_eq!(hash(&spec), hash(&spec));
     assert_ne!(hash(&spec), hash(&ModelSpec { norm_epsilon: 1e-6, ..spec.clone() }));
+}
+
+/// A folder of its own, removed in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let dir = std::env::temp_dir().join(format!("headsaw-weights-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a folder");
+        Folder(dir)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        std::fs::write(self.0.join(name), bytes).expect("writes");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).expect("removes");
+    }
+}
+
+#[test]
+fn folder_and_gguf_hold_the_same() {
+    for family in [Family::Llama, Family::Qwen2] {
+        let spec = small_spec(family);
+        let folder = Folder::new(&format!("{family:?}"));
+        random_hf_folder(&folder.0, &spec, 5).expect("writes");
+        let (gguf, hf) = (open(random_model(&spec, 5, Dtype::F32)), ModelFile::open(&folder.0).expect("opens"));
+        let name = hf.spec().name.clone();
+        assert_eq!(*hf.spec(), ModelSpec { name, ..gguf.spec().clone() });
+        for weight in Weight::all(&spec) {
+            assert_eq!(whole(&hf, weight), whole(&gguf, weight), "{weight:?}");
+            check_slices(&hf, weight);
+        }
+        let shape = ModelFile::open(&folder.0.join("config.json")).expect("opens");
+        assert_eq!(shape.spec(), hf.spec());
+        assert!(shape.rows(Weight::Embedding, 0..1, 0..1).unwrap_err().to_string().contains("only the shape"));
+    }
+}
+
+#[test]
+fn weights_in_two_files() {
+    let spec = small_spec(Family::Llama);
+    let folder = Folder::new("index");
+    random_hf_folder(&folder.0, &spec, 5).expect("writes");
+    let one = ModelFile::open(&folder.0).expect("opens");
+    std::fs::remove_file(folder.0.join("model.safetensors")).expect("removes");
+    let files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    folder.write(files[0], safetensors(&spec, 5, |name| name.contains("layers.0")));
+    folder.write(files[1], safetensors(&spec, 5, |name| !name.contains("layers.0")));
+    folder.write(
+        "model.safetensors.index.json",
+        format!(r#"{{"weight_map":{{"a":"{}","b":"{}"}}}}"#, files[0], files[1]),
+    );
+    let two = ModelFile::open(&folder.0).expect("opens");
+    for weight in Weight::all(&spec) {
+        assert_eq!(whole(&one, weight), whole(&two, weight), "{weight:?}");
+    }
+}
+
+#[test]
+fn llama3_scaling_is_the_same_from_both_formats() {
+    let scaling =
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
+    let rope = Rope { theta: 500_000.0, scaling: Some(scaling) };
+    let spec = ModelSpec { rope: Some(rope), head_width: 64, width: 256, ..small_spec(Family::Llama) };
+    let folder = Folder::new("llama3");
+    random_hf_folder(&folder.0, &spec, 5).expect("writes");
+    let (gguf, hf) = (open(random_model(&spec, 5, Dtype::F16)), ModelFile::open(&folder.0).expect("opens"));
+    assert_eq!(gguf.rope_divisors(), hf.rope_divisors());
+    assert_eq!(gguf.spec().rope, hf.spec().rope);
+    assert_eq!(gguf.rope_divisors()[0], 1.0);
+    assert_eq!(gguf.rope_divisors()[31], 8.0);
+}
+
+#[test]
+fn all_problems_are_named_at_once() {
+    let spec = small_spec(Family::Llama);
+    let folder = Folder::new("problems");
+    random_hf_folder(&folder.0, &spec, 5).expect("writes");
+    folder.write(
+        "model.safetensors",
+        safetensors(&spec, 5, |name| !name.contains("mlp.up") && name != "model.norm.weight"),
+    );
+    let error = ModelFile::open(&folder.0).unwrap_err().to_string();
+    for missing in ["model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight"] {
+        assert!(error.contains(missing), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_is_an_error() {
+    let spec = small_spec(Family::Llama);
+    let folder = Folder::new("shrinks");
+    let bytes = random_model(&spec, 5, Dtype::Q8_0);
+    folder.write("model.gguf", &bytes);
+    let model = ModelFile::open(&folder.0.join("model.gguf")).expect("opens");
+    folder.write("model.gguf", &bytes[..bytes.len() / 2]);
+    let last = Weight::Layer(1, LayerWeight::Down);
+    let error = model.rows(last, 0..64, 0..96).unwrap_err().to_string();
+    assert!(error.contains("blk.1.ffn_down.weight"), "{error}");
 }

@@ -4,7 +4,7 @@ use super::merge::{Merge, Merges, Units};
 use super::split::{self, Splitter};
 use super::vocab::{Kind, Vocab};
 use super::{SpacePrefix, TOKENS_MAX, Tokenizer};
-use crate::weights::{Array, Cursor, Error, Gguf, ModelFile, Source, Value, brief, kind, show};
+use crate::weights::{Array, Cursor, Error, Gguf, Source, Value, brief, kind, show};
 
 /// Longest piece of a vocabulary.
 const PIECE_BYTES_MAX: u64 = 1 << 14;
@@ -85,10 +85,9 @@ impl<'a> Keys<'a> {
     }
 }
 
-pub(super) fn read(model: &ModelFile, header: &Gguf) -> Result<Tokenizer, Error> {
-    let Some(source) = model.source() else { return Err(Error::absent(model.name(), "no tokenizer")) };
+/// `rows`: how many tokens there may be.
+pub(super) fn read(source: &Source, header: &Gguf, rows: u64) -> Result<Tokenizer, Error> {
     let keys = &Keys { source, header };
-    let rows = u64::from(model.spec().vocab);
     match keys.text("ggml.model")? {
         Some("gpt2") => byte_level(keys, rows),
         Some("llama") => sentence_piece(keys, rows),
@@ -102,9 +101,8 @@ fn byte_level(keys: &Keys, rows: u64) -> Result<Tokenizer, Error> {
     let name = keys.text("ggml.pre")?.unwrap_or("default");
     let known = split::by_name(name);
     let (patterns, whole_words) = known.ok_or_else(|| keys.bad("ggml.pre", split::NAMES))?;
-    let splitter = Splitter::new(patterns).map_err(|e| keys.wrong("ggml.pre", e, split::NAMES))?;
-    let llama3 = whole_words && name != "tekken";
-    finish(keys, Tokenizer { splitter, whole_words, ..plain(keys, vocab, Units::Bytes, merges) }, llama3, false)
+    let splitter = Splitter::new(patterns, false).map_err(|e| keys.wrong("ggml.pre", e, split::NAMES))?;
+    finish(keys, Tokenizer { splitter, whole_words, ..plain(keys, vocab, Units::Bytes, merges) }, whole_words, false)
 }
 
 fn sentence_piece(keys: &Keys, rows: u64) -> Result<Tokenizer, Error> {
@@ -125,6 +123,7 @@ fn plain(keys: &Keys, vocab: Vocab, units: Units, merges: Merges) -> Tokenizer {
         merges,
         splitter: Splitter::default(),
         space_prefix: SpacePrefix::Never,
+        prefix_once: false,
         whole_words: false,
         before: vec![],
         after: vec![],
@@ -162,7 +161,7 @@ fn vocab(keys: &Keys, rows: u64, units: Units) -> Result<Vocab, Error> {
         return Err(keys.wrong(
             "ggml.tokens",
             format!("{} tokens", array.len),
-            format!("at most the embedding's {rows} rows"),
+            format!("at most {rows}, the rows of the embedding"),
         ));
     }
     let kinds = keys.numbers("ggml.token_type", kind::I32, array.len, i32::from_le_bytes)?;
@@ -227,13 +226,5 @@ fn merge(vocab: &Vocab, rank: u32, text: &str) -> Result<Merge, &'static str> {
     let first = text.chars().next().map_or(0, char::len_utf8);
     let space = text[first..].find(' ').ok_or("no space")? + first;
     let [left, right] = [&text[..space], &text[space + 1..]].map(unmap);
-    let find = |piece: &[u8]| vocab.find(piece);
-    let into = find(&[&left[..], &right].concat()).ok_or("what it gives is no token")?;
-    let (left, right) = (find(&left), find(&right));
-    Ok(Merge {
-        left: left.ok_or("the left part is no token")?,
-        right: right.ok_or("the right part is no token")?,
-        rank,
-        into,
-    })
+    Merge::find(vocab, rank, &left, &right)
 }

@@ -24,6 +24,16 @@ pub(crate) struct Merge {
     pub(crate) into: u32,
 }
 
+impl Merge {
+    /// The merge of two pieces of a vocabulary.
+    pub(crate) fn find(vocab: &Vocab, rank: u32, left: &[u8], right: &[u8]) -> Result<Merge, &'static str> {
+        let into = vocab.find(&[left, right].concat()).ok_or("what it gives is no token")?;
+        let left = vocab.find(left).ok_or("the left part is no token")?;
+        let right = vocab.find(right).ok_or("the right part is no token")?;
+        Ok(Merge { left, right, rank, into })
+    }
+}
+
 /// Which neighbours may be joined, and in which order.
 #[derive(Debug)]
 pub(crate) enum Merges {

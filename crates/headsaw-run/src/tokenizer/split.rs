@@ -24,7 +24,7 @@ pub(crate) fn by_name(name: &str) -> Option<(Vec<&'static str>, bool)> {
     Some(match name {
         "default" => (DEFAULT.to_vec(), false),
         "gpt-2" | "gpt2" => (vec![GPT2], false),
-        "smollm" | "starcoder" | "codeshell" | "minerva-7b" => (vec![r"\p{N}", GPT2], false),
+        "smollm" | "refact" | "starcoder" | "codeshell" | "minerva-7b" => (vec![r"\p{N}", GPT2], false),
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" => (vec![LLAMA3], true),
         "qwen2" | "deepseek-r1-qwen" => (vec![QWEN2], false),
         "tekken" => (vec![TEKKEN], true),
@@ -37,17 +37,22 @@ pub(crate) fn by_name(name: &str) -> Option<(Vec<&'static str>, bool)> {
 pub(crate) struct Splitter {
     patterns: Vec<Regex>,
     /// Canonical composition (NFC) first.
-    pub(crate) compose: bool,
+    compose: bool,
 }
 
 /// Longest pattern, and most memory that a compiled one may take.
 const PATTERN_BYTES_MAX: usize = 4096;
-const COMPILED_BYTES_MAX: usize = 4 << 20;
+const COMPILED_BYTES_MAX: usize = 2 << 20;
+/// Most patterns.
+const PATTERNS_MAX: usize = 8;
 
 impl Splitter {
-    pub(crate) fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Splitter, String> {
-        let patterns = patterns.into_iter().map(compile).collect::<Result<_, _>>()?;
-        Ok(Splitter { patterns, compose: false })
+    pub(crate) fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, compose: bool) -> Result<Splitter, String> {
+        let patterns = patterns.into_iter().map(compile).collect::<Result<Vec<Regex>, String>>()?;
+        if patterns.len() > PATTERNS_MAX {
+            return Err(format!("{} patterns; at most {PATTERNS_MAX} are taken", patterns.len()));
+        }
+        Ok(Splitter { patterns, compose })
     }
 
     pub(crate) fn normalise<'a>(&self, text: &'a str) -> Cow<'a, str> {

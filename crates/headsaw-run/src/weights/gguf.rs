@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 
 /// Most keys a header may have; real files have less than a hundred.
 const KEYS_MAX: u64 = 1 << 16;
-/// Most tensors a header may have: 10,000 layers of 20.
-const TENSORS_MAX: u64 = 200_000;
+/// Most tensors a header may have: 10,000 layers of 13.
+pub(crate) const TENSORS_MAX: u64 = 1 << 17;
 /// Longest key, by GGUF's specification.
 const KEY_BYTES_MAX: u64 = 65_535;
 /// Longest name of a tensor; GGUF's specification says 64.
-const NAME_BYTES_MAX: u64 = 256;
+pub(crate) const NAME_BYTES_MAX: u64 = 256;
 /// Arrays may hold arrays so many times.
 const NESTING_MAX: u32 = 4;
 
@@ -56,18 +56,20 @@ pub(crate) struct Gguf {
     pub(crate) data_start: u64,
 }
 
-/// Reads and checks the header of `source`.
-pub(crate) fn parse(source: &Source) -> Result<Gguf, Error> {
-    let cursor = &mut Cursor::new(source, 0);
-    check_magic(cursor)?;
-    let tensor_count = count(cursor, "tensor count", TENSORS_MAX, 24)?;
-    let key_count = count(cursor, "key count", KEYS_MAX, 13)?;
-    let keys = read_keys(cursor, key_count)?;
-    refuse_splits(source, &keys)?;
-    let alignment = alignment(source, &keys)?;
-    let infos = (0..tensor_count).map(|_| info(cursor)).collect::<Result<Vec<Info>, Error>>()?;
-    let data_start = cursor.at.next_multiple_of(alignment);
-    Ok(Gguf { tensors: place(source, infos, data_start, alignment)?, keys, data_start })
+impl Gguf {
+    /// Reads and checks the header of `source`.
+    pub(crate) fn parse(source: &Source) -> Result<Gguf, Error> {
+        let cursor = &mut Cursor::new(source, 0);
+        check_magic(cursor)?;
+        let tensor_count = count(cursor, "tensor count", TENSORS_MAX, 24)?;
+        let key_count = count(cursor, "key count", KEYS_MAX, 13)?;
+        let keys = read_keys(cursor, key_count)?;
+        refuse_splits(source, &keys)?;
+        let alignment = alignment(source, &keys)?;
+        let infos = (0..tensor_count).map(|_| info(cursor)).collect::<Result<Vec<Info>, Error>>()?;
+        let data_start = cursor.at.next_multiple_of(alignment);
+        Ok(Gguf { tensors: place(source, infos, data_start, alignment)?, keys, data_start })
+    }
 }
 
 fn check_magic(cursor: &mut Cursor) -> Result<(), Error> {
@@ -270,15 +272,13 @@ fn info(cursor: &mut Cursor) -> Result<Info, Error> {
 /// Checks that the tensors lie in the data, apart from each other, under different names.
 fn place(source: &Source, infos: Vec<Info>, data_start: u64, alignment: u64) -> Result<Vec<Stored>, Error> {
     refuse_types(source, &infos)?;
-    let mut stored = Vec::with_capacity(infos.len());
-    for info in &infos {
-        stored.push(place_one(source, info, data_start, alignment)?);
-    }
+    let stored = infos.into_iter().map(|info| place_one(source, info, data_start, alignment));
+    let stored = stored.collect::<Result<Vec<Stored>, Error>>()?;
     refuse_doubles(source, &stored)?;
     Ok(stored)
 }
 
-fn place_one(source: &Source, info: &Info, data_start: u64, alignment: u64) -> Result<Stored, Error> {
+fn place_one(source: &Source, info: Info, data_start: u64, alignment: u64) -> Result<Stored, Error> {
     let wrong = |found: String, expected: String| {
         Error::tensor(&source.name, &info.name, format!("{found} (described at byte {})", info.at), expected)
     };
@@ -303,7 +303,8 @@ fn place_one(source: &Source, info: &Info, data_start: u64, alignment: u64) -> R
         ));
     }
     let place = Place { file: 0, offset: data_start + info.offset, bytes };
-    Ok(Stored { name: info.name.clone(), dtype, shape: info.shape.iter().rev().copied().collect(), place })
+    let shape = info.shape.into_iter().rev().collect();
+    Ok(Stored { name: info.name, dtype, shape, place })
 }
 
 fn refuse_doubles(source: &Source, stored: &[Stored]) -> Result<(), Error> {

@@ -4,10 +4,14 @@
 
 mod dequant;
 mod error;
+mod folder;
 mod gguf;
 mod gguf_spec;
 mod names;
+mod open;
+mod place;
 mod read;
+mod safetensors;
 mod stored;
 
 pub use error::Error;
@@ -18,11 +22,10 @@ pub(crate) use error::show;
 pub(crate) use gguf::{Array, Gguf, Value, brief, kind};
 pub(crate) use read::{Cursor, Source};
 
-use headsaw::spec::model::{Dtype, Family, ModelSpec, RopeScaling};
-use names::Naming;
+use headsaw::spec::model::{Dtype, ModelSpec};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use stored::{Interleave, Part, Stored};
 
 /// Rows of a weight matrix as the file holds them.
@@ -54,7 +57,9 @@ pub struct TensorInfo {
 /// A model on disk (or in memory): its shape, and its weights on demand.
 #[derive(Debug)]
 pub struct ModelFile {
+    name: String,
     spec: ModelSpec,
+    /// The files that hold weights.
     sources: Vec<Source>,
     tensors: Vec<Stored>,
     /// Which of `tensors` a weight is.
@@ -69,34 +74,30 @@ pub struct ModelFile {
 /// Where the tokenizer comes from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// The keys of a GGUF file.
+    /// The keys of a GGUF file, the only one of the model.
     Gguf(Gguf),
+    /// A Hugging Face folder.
+    Folder(PathBuf),
+    /// Nowhere: only the shape is known.
+    Shape,
 }
 
 impl ModelFile {
-    /// Opens a GGUF file.
+    /// Opens a GGUF file, or a Hugging Face folder, or a `config.json` (then only the shape is known).
     pub fn open(path: &Path) -> Result<ModelFile, Error> {
-        ModelFile::from_gguf(Source::open(path)?)
+        let has_extension = |wanted: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(wanted));
+        if path.is_dir() {
+            folder::open(path)
+        } else if has_extension("json") {
+            folder::shape(path)
+        } else {
+            open::gguf(Source::open(path)?)
+        }
     }
 
     /// A GGUF file that is in memory.
     pub fn from_bytes(bytes: &'static [u8]) -> Result<ModelFile, Error> {
-        ModelFile::from_gguf(Source::from_bytes("embedded model", bytes))
-    }
-
-    fn from_gguf(source: Source) -> Result<ModelFile, Error> {
-        let mut gguf = gguf::parse(&source)?;
-        let mut spec = gguf_spec::read(&source.name, &gguf)?;
-        let tensors = std::mem::take(&mut gguf.tensors);
-        let places = place(&source.name, &spec, &tensors, Naming::Gguf)?;
-        spec.dtype = main_dtype(&tensors, &places);
-        let hash = hash(&source, gguf.data_start)?;
-        let halves = spec.family == Family::Qwen2;
-        let origin = Origin::Gguf(gguf);
-        let mut model =
-            ModelFile { spec, sources: vec![source], tensors, places, halves, rope_divisors: vec![], hash, origin };
-        model.read_divisors()?;
-        Ok(model)
+        open::gguf(Source::from_bytes("embedded model", bytes))
     }
 
     /// The model's shape.
@@ -106,7 +107,7 @@ impl ModelFile {
 
     /// The file or folder, for messages.
     pub fn name(&self) -> &str {
-        self.sources.first().map_or("model", |s| &s.name)
+        &self.name
     }
 
     /// BLAKE3 over all that is read at opening (shape, tokenizer, names, types and places of tensors) and the files'
@@ -169,6 +170,9 @@ impl ModelFile {
         let weight = if weight == Weight::Output && self.spec.tied { Weight::Embedding } else { weight };
         match self.places.get(&weight) {
             Some(&at) => Ok(&self.tensors[at]),
+            None if self.sources.is_empty() => {
+                Err(Error::absent(self.name(), "only the shape is known; give a GGUF file or a whole folder"))
+            }
             None => Err(Error::absent(self.name(), format!("the model has no weight {weight:?}"))),
         }
     }
@@ -180,105 +184,4 @@ impl ModelFile {
     pub(crate) fn source(&self) -> Option<&Source> {
         self.sources.first()
     }
-
-    /// From the tensor `rope_freqs.weight` if there is one, else from the shape.
-    fn read_divisors(&mut self) -> Result<(), Error> {
-        let Some(mut rope) = self.spec.rope else { return Ok(()) };
-        self.rope_divisors = rope.divisors(self.spec.head_width);
-        let Some(tensor) = self.tensors.iter().find(|t| t.name == ROPE_DIVISORS) else { return Ok(()) };
-        let pairs = self.spec.head_width / 2;
-        if tensor.dtype != Dtype::F32 || tensor.shape != [u64::from(pairs)] {
-            let found = format!("{} {:?}", tensor.dtype.name(), tensor.shape);
-            return Err(Error::tensor(self.name(), ROPE_DIVISORS, found, format!("F32 [{pairs}]")));
-        }
-        let part = Part { rows: 0..1, cols: 0..pairs, interleave: None };
-        let divisors = stored::read_rows(&self.sources[tensor.place.file], tensor, &part)?.to_f32();
-        if !divisors.iter().all(|x| x.is_finite() && *x > 0.0) {
-            return Err(Error::tensor(self.name(), ROPE_DIVISORS, "zero, negative or no numbers", "positive numbers"));
-        }
-        rope.scaling = llama3(&divisors, rope, self.spec.head_width).or(rope.scaling);
-        self.spec.rope = Some(rope);
-        self.rope_divisors = divisors;
-        Ok(())
-    }
-}
-
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
-
-/// Llama 3's scaling with its usual constants, if that is what gives these divisors.
-fn llama3(divisors: &[f32], rope: headsaw::spec::model::Rope, head_width: u32) -> Option<RopeScaling> {
-    let factor = divisors.iter().copied().fold(1.0, f32::max);
-    let scaling = RopeScaling::Llama3 { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
-    let guess = headsaw::spec::model::Rope { scaling: Some(scaling), ..rope }.divisors(head_width);
-    let same = guess.iter().zip(divisors).all(|(a, b)| (a - b).abs() <= 1e-3 * b);
-    same.then_some(scaling)
-}
-
-/// Finds every weight the model needs; all that is missing, misshapen or unknown is one error.
-fn place(file: &str, spec: &ModelSpec, tensors: &[Stored], naming: Naming) -> Result<BTreeMap<Weight, usize>, Error> {
-    let mut left: BTreeMap<&str, usize> = tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
-    let mut places = BTreeMap::new();
-    let mut problems = vec![];
-    for weight in Weight::all(spec) {
-        let name = weight.name(naming);
-        match left.remove(name.as_str()) {
-            None => problems.push(format!("tensor `{name}` is missing")),
-            Some(at) => {
-                problems.extend(misfit(&tensors[at], weight, spec));
-                places.insert(weight, at);
-            }
-        }
-        if problems.len() > 1000 {
-            break;
-        }
-    }
-    let unknown = left.keys().filter(|name| !harmless(name, spec));
-    problems.extend(unknown.map(|name| format!("tensor `{}` is not one that headsaw runs", show(name))));
-    Error::problems(file, problems)?;
-    Ok(places)
-}
-
-/// Tensors that change nothing: their numbers are in the shape, or they double others.
-fn harmless(name: &str, spec: &ModelSpec) -> bool {
-    name == ROPE_DIVISORS || name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && spec.tied)
-}
-
-fn misfit(tensor: &Stored, weight: Weight, spec: &ModelSpec) -> Option<String> {
-    let [rows, cols] = weight.shape(spec).map(u64::from);
-    let fits = if weight.is_vector() { tensor.shape == [cols] } else { tensor.shape == [rows, cols] };
-    if !fits {
-        let expected = if weight.is_vector() { format!("[{cols}]") } else { format!("[{rows}, {cols}]") };
-        return Some(format!("tensor `{}` has shape {:?}; expected {expected}", show(&tensor.name), tensor.shape));
-    }
-    let blocked = weight.is_vector() && tensor.dtype.block() != 1;
-    blocked.then(|| format!("tensor `{}` is {}; expected F32, F16 or BF16", show(&tensor.name), tensor.dtype.name()))
-}
-
-/// The type that most bytes of the layers have.
-fn main_dtype(tensors: &[Stored], places: &BTreeMap<Weight, usize>) -> Dtype {
-    let types = [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_1];
-    let layers = places.iter().filter(|(w, _)| matches!(w, Weight::Layer(..)) && !w.is_vector());
-    let mut numbers = [0u64; 5];
-    for tensor in layers.map(|(_, &at)| &tensors[at]) {
-        let slot = types.iter().position(|t| *t == tensor.dtype).unwrap_or(0);
-        numbers[slot] += tensor.shape.iter().product::<u64>();
-    }
-    let most = (0..5).max_by_key(|&i| numbers[i]).unwrap_or(0);
-    types[most]
-}
-
-/// BLAKE3 of the first `header` bytes and the size.
-fn hash(source: &Source, header: u64) -> Result<[u8; 32], Error> {
-    let mut hasher = blake3::Hasher::new();
-    let end = header.min(source.size());
-    let mut at = 0;
-    let mut chunk = vec![0; 64 << 10];
-    while at < end {
-        let len = (end - at).min(chunk.len() as u64);
-        source.read(&mut chunk[..len as usize], at, "the header")?;
-        hasher.update(&chunk[..len as usize]);
-        at += len;
-    }
-    hasher.update(&source.size().to_le_bytes());
-    Ok(*hasher.finalize().as_bytes())
 }

@@ -168,6 +168,11 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// The next `len` bytes, as something to read from.
+    pub(crate) fn take(self, len: u64) -> std::io::Take<Self> {
+        std::io::Read::take(self, len)
+    }
+
     pub(crate) fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
         self.fill(&mut bytes, what)?;
@@ -197,5 +202,13 @@ impl<'a> Cursor<'a> {
             let at = start + 8 + e.utf8_error().valid_up_to() as u64;
             Error::format(&self.source.name, at, format!("{what} that is not UTF-8"), "UTF-8 text")
         })
+    }
+}
+
+impl io::Read for Cursor<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.left().min(buffer.len() as u64) as usize;
+        self.fill(&mut buffer[..len], "text").map_err(io::Error::other)?;
+        Ok(len)
     }
 }

@@ -1,0 +1,68 @@
+//! Finds a model's weights among the tensors of its files.
+
+use super::error::{Error, show};
+use super::names::{Naming, Weight};
+use super::stored::Stored;
+use headsaw::spec::model::{Dtype, ModelSpec};
+use std::collections::BTreeMap;
+
+/// The divisors of the rotary frequencies in GGUF files of Llama 3.
+pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
+/// Finds every weight the model needs; all that is missing, misshapen or unknown is one error.
+pub(super) fn place(
+    file: &str,
+    spec: &ModelSpec,
+    tensors: &[Stored],
+    naming: Naming,
+) -> Result<BTreeMap<Weight, usize>, Error> {
+    let mut left: BTreeMap<&str, usize> = tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+    let mut places = BTreeMap::new();
+    let mut problems = vec![];
+    for weight in Weight::all(spec) {
+        let name = weight.name(naming);
+        match left.remove(name.as_str()) {
+            None => problems.push(format!("tensor `{name}` is missing")),
+            Some(at) => {
+                problems.extend(misfit(&tensors[at], weight, spec));
+                places.insert(weight, at);
+            }
+        }
+        if problems.len() > 1000 {
+            break;
+        }
+    }
+    let unknown = left.keys().filter(|name| !harmless(name, spec));
+    problems.extend(unknown.map(|name| format!("tensor `{}` is not one that headsaw runs", show(name))));
+    Error::problems(file, problems)?;
+    Ok(places)
+}
+
+/// Tensors that change nothing: their numbers are in the shape, or they double others.
+fn harmless(name: &str, spec: &ModelSpec) -> bool {
+    name == ROPE_DIVISORS || name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && spec.tied)
+}
+
+fn misfit(tensor: &Stored, weight: Weight, spec: &ModelSpec) -> Option<String> {
+    let [rows, cols] = weight.shape(spec).map(u64::from);
+    let fits = if weight.is_vector() { tensor.shape == [cols] } else { tensor.shape == [rows, cols] };
+    if !fits {
+        let expected = if weight.is_vector() { format!("[{cols}]") } else { format!("[{rows}, {cols}]") };
+        return Some(format!("tensor `{}` has shape {:?}; expected {expected}", show(&tensor.name), tensor.shape));
+    }
+    let blocked = weight.is_vector() && tensor.dtype.block() != 1;
+    blocked.then(|| format!("tensor `{}` is {}; expected F32, F16 or BF16", show(&tensor.name), tensor.dtype.name()))
+}
+
+/// The type that most bytes of the layers have.
+pub(super) fn main_dtype(tensors: &[Stored], places: &BTreeMap<Weight, usize>) -> Dtype {
+    let types = [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_1];
+    let layers = places.iter().filter(|(w, _)| matches!(w, Weight::Layer(..)) && !w.is_vector());
+    let mut numbers = [0u64; 5];
+    for tensor in layers.map(|(_, &at)| &tensors[at]) {
+        let slot = types.iter().position(|t| *t == tensor.dtype).unwrap_or(0);
+        numbers[slot] += tensor.shape.iter().product::<u64>();
+    }
+    let most = (0..5).max_by_key(|&i| numbers[i]).unwrap_or(0);
+    types[most]
+}
