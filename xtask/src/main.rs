@@ -3,6 +3,7 @@
 mod ci;
 mod command;
 mod fetch;
+mod oracle;
 mod test;
 
 use anyhow::Result;
@@ -22,6 +23,8 @@ enum Command {
     Fetch,
     /// Fetch the model, then run all tests and count them
     Test(test::Args),
+    /// Ask other engines for the right logits and store them (about 20 minutes)
+    Oracle,
     /// What CI runs: formatting, clippy, number of crates, tests
     Ci,
 }
@@ -40,6 +43,7 @@ fn run(command: &Command) -> Result<()> {
     match command {
         Command::Fetch => fetch::run(),
         Command::Test(args) => test::run(args),
+        Command::Oracle => oracle::run(),
         Command::Ci => ci::run(),
     }
 }
