@@ -101,7 +101,7 @@ fn decode(kernels: &dyn Compute, dtype: Dtype, rows: usize, columns: usize, per:
     let mut data = vec![0.0; rows];
     let seconds = best(|| {
         for m in &matrices {
-            let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: 0 };
+            let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: 0, first_row: 0 };
             kernels.matmul(m, &x.acts(), 0..1, 0..m.panels(), &leaves, out, &mut scratch);
         }
     });
@@ -118,7 +118,7 @@ fn prompt(kernels: &dyn Compute, dtype: Dtype, rows: usize, columns: usize, per:
     let mut x = Activations::new(kernels, tokens, blocks);
     let mut data = vec![0.0; rows * tokens];
     let seconds = best(|| {
-        let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: rows };
+        let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: rows, first_row: 0 };
         kernels.matmul(&m, &x.acts(), 0..tokens, 0..m.panels(), &leaves, out, &mut scratch);
     });
     let operations = 2 * rows * columns * tokens;

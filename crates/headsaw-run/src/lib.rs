@@ -1,6 +1,15 @@
-//! Runs a cut Transformer for real.
+//! Runs a cut Transformer for real: weights, bit-stable kernels, lanes, transports.
+
 pub mod compute;
+mod device;
+pub mod generate;
+mod lane;
+mod rope;
+pub mod sample;
 #[doc(hidden)]
 pub mod testing;
 pub mod tokenizer;
+pub mod transport;
 pub mod weights;
+
+pub use lane::{Failure, Fault};

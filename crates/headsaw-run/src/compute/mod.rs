@@ -142,6 +142,15 @@ pub enum Acts<'a> {
     },
 }
 
+impl Acts<'_> {
+    /// Blocks of a row.
+    pub fn blocks(&self) -> usize {
+        match self {
+            Acts::Int8 { blocks, .. } | Acts::Float { blocks, .. } => *blocks,
+        }
+    }
+}
+
 /// The leaves of the fixed tree that a product adds over, see `headsaw::shard`.
 ///
 /// Leaf `i` covers the activation blocks `ends[i-1]..ends[i]` (from 0 for the first). After leaf `i` the two topmost
@@ -163,7 +172,8 @@ impl Leaves {
     }
 }
 
-/// Where a product goes: element of `node`, `token`, `row` at `node · node_stride + token · token_stride + row`.
+/// Where a product goes: element of `node`, `token`, `row` at
+/// `node · node_stride + token · token_stride + row - first_row`.
 #[derive(Debug, Clone, Copy)]
 pub struct Out<'a> {
     /// The memory.
@@ -172,6 +182,8 @@ pub struct Out<'a> {
     pub node_stride: usize,
     /// Elements between tokens.
     pub token_stride: usize,
+    /// The row that comes first.
+    pub first_row: usize,
 }
 
 /// K and V of one layer, one sequence and one KV head, rounded to the cache's type.

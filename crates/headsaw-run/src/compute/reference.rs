@@ -53,7 +53,9 @@ impl Compute for Reference {
                 assert_eq!(depth, leaves.nodes, "nodes left of {leaves:?}");
                 for (node, &value) in stack[..depth].iter().enumerate() {
                     // SAFETY: the program gives this call the outputs of its tokens and panels.
-                    unsafe { out.data.set(node * out.node_stride + token * out.token_stride + row, value) };
+                    unsafe {
+                        out.data.set(node * out.node_stride + token * out.token_stride + row - out.first_row, value)
+                    };
                 }
             }
         }

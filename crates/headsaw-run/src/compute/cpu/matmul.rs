@@ -239,7 +239,7 @@ impl Place<'_> {
     #[inline(always)]
     fn write<S: Simd>(&self, s: S, node: usize, t: usize, value: S::F) {
         let out = self.out;
-        let offset = node * out.node_stride + (self.token + t) * out.token_stride + self.row;
+        let offset = node * out.node_stride + (self.token + t) * out.token_stride + self.row - out.first_row;
         let to = out.data.at(offset, self.rows);
         // SAFETY: in bounds (checked by `at`); the program gives this call the outputs of its tokens and panels.
         unsafe {

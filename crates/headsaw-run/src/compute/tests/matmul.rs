@@ -68,7 +68,7 @@ impl Case {
         let node_stride = self.all_tokens * token_stride;
         let mut data = vec![7.0; self.leaves.nodes * node_stride];
         let mut scratch = Scratch::new(self.blocks.len(), 0);
-        let out = Out { data: Shared::from_mut(&mut data), node_stride, token_stride };
+        let out = Out { data: Shared::from_mut(&mut data), node_stride, token_stride, first_row: 0 };
         let (tokens, panels) = (self.tokens.clone(), self.panels.clone());
         kernels.matmul(&m, &self.x.acts(), tokens, panels, &self.leaves, out, &mut scratch);
         data

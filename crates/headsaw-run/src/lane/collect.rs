@@ -1,0 +1,299 @@
+//! Exchanges: what devices hold in parts is brought together. Who waits for whom is the transport's business; here is
+//! what is then read, and in which order it is added.
+
+use super::{Stopped, Views, Worker};
+use crate::compute::{Acts, BLOCK, Shared};
+use crate::transport::Transport;
+use headsaw::lower::work;
+use headsaw::plan::Slice;
+use headsaw::program::{Action, Carries, ChanId, Gathered, GroupId, MicroId, PlaceKind};
+use headsaw::shard;
+use std::ops::Range;
+
+/// Deepest tree: 2^32 leaves, and one more while two are added.
+const DEPTH: usize = 34;
+
+impl<'a> Worker<'a, '_> {
+    /// The stage's devices, in the order of what they hold.
+    fn peers(&self) -> impl Iterator<Item = (&'a Slice, &'a Views<'a>)> + use<'a> {
+        let shared = self.shared;
+        shared.run.plan.stages[self.stage].slices.iter().map(move |slice| (slice, &shared.views[&slice.device]))
+    }
+
+    pub(super) fn all_reduce(&mut self, group: GroupId, action: &Action) -> Result<(), Stopped> {
+        self.shared.transport.meet(group, self.id)?;
+        let model = &self.shared.run.plan.model;
+        let down = self.reduces_down(action);
+        let (width, rows) = (model.width as usize, self.shared.run.plan.workload.rows() as usize);
+        let columns = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(width);
+        let residual = self.views.residual[action.micro.index()];
+        let tokens = self.header(action.micro).rows.len();
+        let sums = &self.sums[usize::from(down)];
+        for t in 0..tokens {
+            for start in columns.clone().step_by(BLOCK) {
+                let range = t * width + start..t * width + (start + BLOCK).min(columns.end);
+                // SAFETY: these columns are this lane's own to write.
+                let to = unsafe { residual.slice_mut(range.clone()) };
+                sums.add_to(to, |piece| {
+                    let views = &self.shared.views[&piece.device];
+                    let offset = piece.node * rows * width;
+                    // SAFETY: its device has offered it (`meet`), and writes it again only after the next exchange.
+                    unsafe { views.partial[usize::from(down)].slice(offset + range.start..offset + range.end) }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of the two partial sums the action adds up: the one it needs.
+    fn reduces_down(&self, action: &Action) -> bool {
+        let program = self.shared.run.program;
+        let place = program.bufs[action.needs[0].index()].place.expect("partial sums lie somewhere");
+        program.places[place.index()].kind == PlaceKind::Partial(true)
+    }
+
+    pub(super) fn all_gather(&mut self, group: GroupId, what: Gathered, action: &Action) -> Result<(), Stopped> {
+        self.shared.transport.meet(group, self.id)?;
+        match what {
+            Gathered::Embedded => self.gather_embedded(action),
+            Gathered::Normed(site) => {
+                let tokens = match site {
+                    headsaw::program::NormSite::Output => self.header(action.micro).sampled().count(),
+                    _ => self.header(action.micro).rows.len(),
+                };
+                let all = &self.views.normed_all;
+                for (slice, views) in self.peers() {
+                    let part = &views.normed_part[site as usize];
+                    let at = slice.rows.start as usize / BLOCK;
+                    let Some(share) = overlap(&self.share(all.blocks), at, part.blocks) else { continue };
+                    copy_blocks(&part.acts, &all.acts, tokens, at, &share);
+                    for t in 0..tokens {
+                        let from = t * part.blocks + share.start - at..t * part.blocks + share.end - at;
+                        copy(part.squares, from, all.squares, t * all.blocks + share.start);
+                    }
+                }
+            }
+            Gathered::Attended => {
+                let per_head = self.shared.run.plan.model.head_width.div_ceil(BLOCK as u32) as usize;
+                self.gather_acts(
+                    action,
+                    |views| (views.attended, views.attended_all),
+                    |slice| slice.heads.start as usize * per_head,
+                );
+            }
+            Gathered::Hidden => {
+                self.gather_acts(
+                    action,
+                    |views| (views.hidden, views.hidden_all),
+                    |slice| slice.ffn.start as usize / BLOCK,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Each token's row from the device that holds it.
+    fn gather_embedded(&mut self, action: &Action) {
+        let width = self.shared.run.plan.model.width as usize;
+        let held = self.held();
+        let part = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(held.len());
+        let residual = self.views.residual[action.micro.index()];
+        for (t, row) in self.header(action.micro).rows.iter().enumerate() {
+            let owner = self.peers().find(|(slice, _)| slice.vocab.contains(&row.token));
+            let (_, views) = owner.expect("tokens are checked against the vocabulary");
+            let from = t * width + held.start + part.start..t * width + held.start + part.end;
+            copy(views.embedded, from, residual, t * held.len() + part.start);
+        }
+    }
+
+    fn gather_acts(
+        &mut self,
+        action: &Action,
+        values: impl Fn(&'a Views<'a>) -> (Acts<'a>, Acts<'a>),
+        first_block: impl Fn(&Slice) -> usize,
+    ) {
+        let tokens = self.header(action.micro).rows.len();
+        let (_, all) = values(self.views);
+        for (slice, views) in self.peers() {
+            let (part, _) = values(views);
+            let at = first_block(slice);
+            if let Some(share) = overlap(&self.share(all.blocks()), at, part.blocks()) {
+                copy_blocks(&part, &all, tokens, at, &share);
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, chan: ChanId, action: &Action) -> Result<(), Stopped> {
+        let shared = self.shared;
+        match shared.run.program.chans[chan.index()].carries {
+            Carries::Header(micro) => {
+                self.ask_next(micro);
+                shared.transport.send(chan, &mut |slot| self.next.write(slot))
+            }
+            Carries::Residual { start, end } => {
+                let held = self.held();
+                let tokens = self.header(action.micro).rows.len();
+                let residual = self.views.residual[action.micro.index()];
+                let columns = columns_within(start, end, &held);
+                shared.transport.send(chan, &mut |slot| put(residual, tokens, held.len(), &columns, slot))
+            }
+            Carries::Logits { start, end } => {
+                let (stride, first) = self.logits_at();
+                let sampled = self.header(action.micro).sampled().count();
+                let begin = first + (start - self.slice.vocab.start) as usize;
+                let columns = begin..begin + (end - start) as usize;
+                shared.transport.send(chan, &mut |slot| put(self.views.logits, sampled, stride, &columns, slot))
+            }
+        }
+    }
+
+    /// The next header of a slot: made once, sent to every device.
+    fn ask_next(&mut self, micro: MicroId) {
+        if self.next_for != Some((self.round, micro)) {
+            let control = self.control.as_mut().expect("the sampling lane has the control");
+            control.next(micro, &mut self.next);
+            self.next_for = Some((self.round, micro));
+        }
+    }
+
+    pub(super) fn receive(&mut self, chan: ChanId, action: &Action) -> Result<(), Stopped> {
+        let shared = self.shared;
+        match shared.run.program.chans[chan.index()].carries {
+            Carries::Header(micro) => {
+                // SAFETY: only this lane receives headers, and nobody reads the last one any more.
+                let header = unsafe { self.views.header_mut(micro) };
+                shared.transport.recv(chan, &mut |slot| header.read(slot))
+            }
+            Carries::Residual { start, end } => {
+                let held = self.held();
+                let tokens = self.header(action.micro).rows.len();
+                let residual = self.views.residual[action.micro.index()];
+                let columns = columns_within(start, end, &held);
+                shared.transport.recv(chan, &mut |slot| take(slot, residual, tokens, held.len(), &columns))
+            }
+            Carries::Logits { start, end } => {
+                let vocab = shared.run.plan.model.vocab as usize;
+                let sampled = self.header(action.micro).sampled().count();
+                let columns = start as usize..end as usize;
+                shared.transport.recv(chan, &mut |slot| take(slot, self.views.logits, sampled, vocab, &columns))
+            }
+        }
+    }
+}
+
+/// One vector of partial sums: a node of the tree, and which device made it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    device: headsaw::spec::cluster::DeviceId,
+    node: usize,
+}
+
+/// How the vectors of all devices of a stage make one sum.
+#[derive(Debug, Clone)]
+pub(super) struct Sum {
+    pieces: Vec<Piece>,
+    merges: Vec<u8>,
+}
+
+impl Sum {
+    /// Over the heads (attention) or the MLP's leaves of a stage's slices.
+    pub fn new(plan: &headsaw::plan::Plan, stage: usize, down: bool) -> Sum {
+        let model = &plan.model;
+        let leaves = if down { shard::mlp_leaves(model) } else { model.heads };
+        let mut ranges = Vec::new();
+        let mut pieces = Vec::new();
+        for slice in &plan.stages[stage].slices {
+            let nodes = if down { work::ffn_pieces(model, slice) } else { work::head_pieces(model, slice) };
+            pieces.extend((0..nodes.len()).map(|node| Piece { device: slice.device, node }));
+            ranges.extend(nodes);
+        }
+        Sum { pieces, merges: shard::merges(leaves, &ranges) }
+    }
+
+    /// Adds the tree's sum to `to`, at most a block long.
+    fn add_to<'p>(&self, to: &mut [f32], piece: impl Fn(&Piece) -> &'p [f32]) {
+        if let [only] = &self.pieces[..] {
+            for (to, x) in to.iter_mut().zip(piece(only)) {
+                *to += x;
+            }
+            return;
+        }
+        let mut stack = [[0.0f32; BLOCK]; DEPTH];
+        let mut height = 0;
+        for (what, merges) in self.pieces.iter().zip(&self.merges) {
+            let x = piece(what);
+            stack[height][..x.len()].copy_from_slice(x);
+            height += 1;
+            for _ in 0..*merges {
+                height -= 1;
+                let (low, high) = stack.split_at_mut(height);
+                for (a, b) in low[height - 1].iter_mut().zip(&high[0]) {
+                    *a += b;
+                }
+            }
+        }
+        for (to, x) in to.iter_mut().zip(&stack[0]) {
+            *to += x;
+        }
+    }
+}
+
+/// Blocks of `share` that a device holds whose blocks are `at..at + len`.
+fn overlap(share: &Range<usize>, at: usize, len: usize) -> Option<Range<usize>> {
+    let range = share.start.max(at)..share.end.min(at + len);
+    (!range.is_empty()).then_some(range)
+}
+
+/// Blocks `share` (counted over all devices) of each token, from a part whose first block is `at`.
+fn copy_blocks(part: &Acts, all: &Acts, tokens: usize, at: usize, share: &Range<usize>) {
+    let (held, total) = (part.blocks(), all.blocks());
+    for t in 0..tokens {
+        let from = t * held + share.start - at..t * held + share.end - at;
+        let to = t * total + share.start;
+        let wide = BLOCK * from.start..BLOCK * from.end;
+        match (part, all) {
+            (Acts::Int8 { quants: q, scales: d, sums: s, .. }, Acts::Int8 { quants, scales, sums, .. }) => {
+                copy(*q, wide, *quants, BLOCK * to);
+                copy(*d, from.clone(), *scales, to);
+                copy(*s, from, *sums, to);
+            }
+            (Acts::Float { values: v, .. }, Acts::Float { values, .. }) => copy(*v, wide, *values, BLOCK * to),
+            _ => unreachable!("one workload has one kind of activations"),
+        }
+    }
+}
+
+fn copy<T: Copy>(from: Shared<T>, range: Range<usize>, to: Shared<T>, at: usize) {
+    let len = range.len();
+    // SAFETY: what is read was offered before (`meet`); what is written is this lane's share.
+    unsafe { to.slice_mut(at..at + len).copy_from_slice(from.slice(range)) };
+}
+
+/// Columns of the residual, counted from the first that is held; an empty message may come from anywhere.
+fn columns_within(start: u32, end: u32, held: &Range<usize>) -> Range<usize> {
+    if start == end { 0..0 } else { start as usize - held.start..end as usize - held.start }
+}
+
+/// Columns of the first `rows` rows, as a message.
+fn put(from: Shared<f32>, rows: usize, stride: usize, columns: &Range<usize>, slot: &mut [u8]) -> usize {
+    let row_bytes = 4 * columns.len();
+    for row in 0..rows {
+        // SAFETY: made before this action.
+        let values = unsafe { from.slice(row * stride + columns.start..row * stride + columns.end) };
+        for (value, bytes) in values.iter().zip(slot[row * row_bytes..].chunks_exact_mut(4)) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    rows * row_bytes
+}
+
+fn take(slot: &[u8], to: Shared<f32>, rows: usize, stride: usize, columns: &Range<usize>) {
+    let row_bytes = 4 * columns.len();
+    for row in 0..rows {
+        // SAFETY: these columns are this lane's own to write.
+        let values = unsafe { to.slice_mut(row * stride + columns.start..row * stride + columns.end) };
+        for (value, bytes) in values.iter_mut().zip(slot[row * row_bytes..].chunks_exact(4)) {
+            *value = f32::from_le_bytes(bytes.try_into().expect("four bytes"));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Runs a program: each lane is a thread that does its actions in order, over and over, until a header says stop.
+//!
+//! The twin of the core's simulator: it follows the program and infers nothing.
+
+mod collect;
+mod header;
+mod steps;
+mod views;
+
+pub use header::{Header, Row};
+pub(crate) use views::{DeviceMemory, Views};
+
+use crate::compute::{Compute, Scratch};
+use crate::device::DeviceWeights;
+use crate::rope::Rotations;
+use crate::transport::{Bell, Patience, Stopped, Threads, Transport};
+use headsaw::plan::{Plan, Slice};
+use headsaw::program::{Action, BufId, Carries, LaneId, MicroId, Op, PlaceKind, Program, Step};
+use headsaw::spec::cluster::DeviceId;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the sampling lane asks: which tokens follow, and what a micro-batch slot carries next.
+pub(crate) trait Control: Send {
+    /// Looks at the logits `[sampled rows, V]` of a micro-batch.
+    fn sample(&mut self, header: &Header, logits: &[f32]) -> Result<(), Failure>;
+    /// Says what the slot carries next.
+    fn next(&mut self, micro: MicroId, header: &mut Header);
+}
+
+/// Why a run ended before its time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A number that is not finite.
+    #[error(
+        "{step} of layer {layer} gave a number that is not finite on {device}: are the weights damaged? (no two NaNs are compared: this is an error, not a result)"
+    )]
+    NotFinite {
+        /// Where.
+        device: DeviceId,
+        /// In which layer; after the last one for the logits.
+        layer: u32,
+        /// In which step.
+        step: &'static str,
+    },
+    /// A device is gone.
+    #[error("{device} was lost: {why}")]
+    DeviceLost {
+        /// Which.
+        device: DeviceId,
+        /// What it said last.
+        why: String,
+    },
+}
+
+/// A device that is made to fail, for tests of what happens then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Which.
+    pub device: DeviceId,
+    /// In which round of the program.
+    pub round: u64,
+}
+
+/// What all lanes of a run share.
+pub(crate) struct Run<'a> {
+    pub program: &'a Program,
+    pub plan: &'a Plan,
+    pub compute: &'a dyn Compute,
+    pub rotations: &'a Rotations,
+    pub devices: &'a BTreeMap<DeviceId, DeviceWeights>,
+    pub memory: &'a BTreeMap<DeviceId, DeviceMemory>,
+    pub fault: Option<Fault>,
+}
+
+/// The program's lanes, started and brought to their end.
+pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
+    let lanes = run.program.lanes.len();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let patience = Patience::new(lanes, cores);
+    let bell = Bell::default();
+    let (rows, batch) = (run.plan.workload.rows() as usize, run.plan.workload.batch as usize);
+    let shared = Shared {
+        run,
+        transport: Threads::new(run.program, rows, batch, &bell, patience),
+        views: run.memory.iter().map(|(device, memory)| (*device, memory.views())).collect(),
+        progress: (0..lanes).map(|_| Progress::default()).collect(),
+        bell: &bell,
+        patience,
+        failure: Mutex::new(None),
+    };
+    let sampler = sampler(run.program);
+    prime(&shared, control);
+    let mut control = Some(control);
+    std::thread::scope(|scope| {
+        for id in (0..lanes as u32).map(LaneId) {
+            let control = if id == sampler { control.take() } else { None };
+            let shared = &shared;
+            let spawned =
+                std::thread::Builder::new().name(format!("headsaw lane {}", id.0)).spawn_scoped(scope, move || {
+                    guard(shared, id, || Worker::new(shared, id, control).run());
+                });
+            if let Err(error) = spawned {
+                shared
+                    .fail(Failure::DeviceLost { device: shared.device(id), why: format!("no thread for it: {error}") });
+            }
+        }
+    });
+    let failure = shared.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    failure.map_or(Ok(()), Err)
+}
+
+/// A lane that panics takes its device with it; the others are told.
+fn guard(shared: &Shared, id: LaneId, work: impl FnOnce() -> Result<(), Stopped>) {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    if let Err(panic) = result {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let why = format!("its lane panicked: {}", text.unwrap_or("no message"));
+        shared.fail(Failure::DeviceLost { device: shared.device(id), why });
+    }
+}
+
+/// The lane that picks tokens.
+fn sampler(program: &Program) -> LaneId {
+    let samples = |action: &Action| action.op == Op::Compute(Step::Sample);
+    let at = program.lanes.iter().position(|lane| lane.actions.iter().any(samples));
+    LaneId(at.expect("a lane that samples") as u32)
+}
+
+/// Puts the first headers into the mailboxes that start full.
+fn prime(shared: &Shared, control: &mut dyn Control) {
+    let mut header = Header::with_room(shared.run.plan.workload.rows() as usize);
+    for micro in (0..shared.run.program.micros).map(MicroId) {
+        let full = |chan: &headsaw::program::Chan| chan.carries == Carries::Header(micro) && chan.initial > 0;
+        let mut asked = false;
+        for (i, chan) in shared.run.program.chans.iter().enumerate() {
+            if !full(chan) {
+                continue;
+            }
+            if !asked {
+                control.next(micro, &mut header);
+                asked = true;
+            }
+            let sent = shared.transport.send(headsaw::program::ChanId(i as u32), &mut |slot| header.write(slot));
+            sent.expect("an empty mailbox takes a message at once");
+        }
+    }
+}
+
+/// What the threads of a run share.
+struct Shared<'a> {
+    run: &'a Run<'a>,
+    transport: Threads<'a>,
+    views: BTreeMap<DeviceId, Views<'a>>,
+    progress: Vec<Progress>,
+    bell: &'a Bell,
+    patience: Patience,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// How many actions a lane has done, on a cache line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Progress(AtomicU64);
+
+impl Shared<'_> {
+    fn device(&self, lane: LaneId) -> DeviceId {
+        self.run.program.lanes[lane.index()].device
+    }
+
+    /// Ends the run; the first reason counts.
+    fn fail(&self, failure: Failure) {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(failure);
+        self.bell.stop();
+    }
+}
+
+/// An action, and what it waits for inside its device: lane and number of actions.
+struct Task<'a> {
+    action: &'a Action,
+    waits: Vec<(usize, u64)>,
+    /// It uses the micro-batch's header, so it must look whether that says stop.
+    reads_header: bool,
+}
+
+/// A lane at work.
+struct Worker<'a, 'c> {
+    shared: &'a Shared<'a>,
+    id: LaneId,
+    number: u32,
+    device: DeviceId,
+    slice: &'a Slice,
+    stage: usize,
+    weights: &'a DeviceWeights,
+    views: &'a Views<'a>,
+    tasks: Vec<Task<'a>>,
+    control: Option<&'c mut dyn Control>,
+    scratch: Scratch,
+    /// How the stage's partial sums make one: attention's, the MLP's.
+    sums: [collect::Sum; 2],
+    /// Sums of squares of one token's blocks.
+    squares: Vec<f32>,
+    /// Outputs of a tile of attention.
+    tile: Vec<f32>,
+    /// The next header of a slot, made once and sent to every device.
+    next: Header,
+    next_for: Option<(u64, MicroId)>,
+    round: u64,
+}
+
+impl<'a, 'c> Worker<'a, 'c> {
+    fn new(shared: &'a Shared<'a>, id: LaneId, control: Option<&'c mut dyn Control>) -> Worker<'a, 'c> {
+        let run = shared.run;
+        let lane = &run.program.lanes[id.index()];
+        let stage = lane.stage.index();
+        let slice = run.plan.stages[stage].slices.iter().find(|slice| slice.device == lane.device);
+        let model = &run.plan.model;
+        let most = [model.width, model.ffn].map(|n| n.div_ceil(32)).into_iter().max().unwrap_or(0);
+        let head_blocks = model.heads * model.head_width.div_ceil(32);
+        // Blocks of a head and blocks of the file may straddle each other: twice as many pieces at most.
+        let blocks = 2 * most.max(head_blocks) as usize + 2;
+        Worker {
+            shared,
+            id,
+            number: lane.number,
+            device: lane.device,
+            slice: slice.expect("a lane's device holds a slice"),
+            stage,
+            weights: &run.devices[&lane.device],
+            views: &shared.views[&lane.device],
+            tasks: tasks(run.program, id),
+            control,
+            scratch: Scratch::new(blocks, model.head_width as usize),
+            sums: [false, true].map(|down| collect::Sum::new(run.plan, stage, down)),
+            squares: vec![0.0; model.width.div_ceil(32) as usize],
+            tile: vec![0.0; steps::TILE * model.head_width as usize],
+            next: Header::with_room(run.plan.workload.rows() as usize),
+            next_for: None,
+            round: 0,
+        }
+    }
+
+    fn run(mut self) -> Result<(), Stopped> {
+        let tasks = std::mem::take(&mut self.tasks);
+        let length = tasks.len() as u64;
+        let mine = &self.shared.progress[self.id.index()].0;
+        loop {
+            if self.shared.run.fault.is_some_and(|f| f.device == self.device && f.round == self.round) {
+                panic!("fault injected");
+            }
+            for (i, task) in tasks.iter().enumerate() {
+                for (lane, done) in &task.waits {
+                    let theirs = &self.shared.progress[*lane].0;
+                    let target = self.round * self.length_of(*lane) + done;
+                    self.shared.bell.wait(self.shared.patience, || theirs.load(Ordering::Acquire) >= target)?;
+                }
+                if task.reads_header && self.number > 0 && self.header(task.action.micro).stop {
+                    return Ok(());
+                }
+                self.act(task.action)?;
+                mine.store(self.round * length + i as u64 + 1, Ordering::Release);
+                self.shared.bell.ring();
+                if matches!(task.action.op, Op::Recv(_)) && task.reads_header && self.header(task.action.micro).stop {
+                    return Ok(());
+                }
+            }
+            self.round += 1;
+        }
+    }
+
+    fn length_of(&self, lane: usize) -> u64 {
+        self.shared.run.program.lanes[lane].actions.len() as u64
+    }
+
+    fn act(&mut self, action: &Action) -> Result<(), Stopped> {
+        match action.op {
+            Op::Compute(step) => self.compute(step, action),
+            Op::Send(chan) => self.send(chan, action),
+            Op::Recv(chan) => self.receive(chan, action),
+            Op::AllReduce(group) => self.all_reduce(group, action),
+            Op::AllGather(group, what) => self.all_gather(group, what, action),
+        }
+    }
+
+    /// What the micro-batch carries.
+    fn header(&self, micro: MicroId) -> &'a Header {
+        // SAFETY: lane 0 of the device wrote it before the actions that need it, and writes it again only after the
+        // micro-batch has left the model (`verify::program` proves both).
+        unsafe { self.views.header(micro) }
+    }
+
+    fn fail(&self, failure: Failure) -> Stopped {
+        self.shared.fail(failure);
+        Stopped
+    }
+
+    fn not_finite(&self, action: &Action, step: &'static str) -> Stopped {
+        let layer = action.layer.unwrap_or(self.shared.run.plan.model.layers);
+        self.fail(Failure::NotFinite { device: self.device, layer, step })
+    }
+}
+
+/// The actions of a lane with what they wait for.
+fn tasks(program: &Program, id: LaneId) -> Vec<Task<'_>> {
+    let device = program.lanes[id.index()].device;
+    let mut makers: BTreeMap<BufId, (usize, u64)> = BTreeMap::new();
+    for (i, lane) in program.lanes.iter().enumerate().filter(|(_, lane)| lane.device == device) {
+        for (at, action) in lane.actions.iter().enumerate() {
+            for buf in &action.makes {
+                makers.insert(*buf, (i, at as u64 + 1)); // the last one counts: a value may come in several messages
+            }
+        }
+    }
+    let is_header = |buf: &BufId| {
+        let place = program.bufs[buf.index()].place;
+        place.is_some_and(|place| matches!(program.places[place.index()].kind, PlaceKind::Header(_)))
+    };
+    let task = |action| task(action, id, &makers, &is_header);
+    program.lanes[id.index()].actions.iter().map(task).collect()
+}
+
+fn task<'a>(
+    action: &'a Action,
+    id: LaneId,
+    makers: &BTreeMap<BufId, (usize, u64)>,
+    is_header: &dyn Fn(&BufId) -> bool,
+) -> Task<'a> {
+    let others = action.needs.iter().map(|buf| makers[buf]).filter(|(lane, _)| *lane != id.index());
+    let mut waits: BTreeMap<usize, u64> = BTreeMap::new();
+    for (lane, done) in others {
+        let most = waits.entry(lane).or_default();
+        *most = done.max(*most);
+    }
+    let reads_header = action.needs.iter().chain(&action.makes).any(is_header);
+    Task { action, waits: waits.into_iter().collect(), reads_header }
+}

@@ -1,0 +1,265 @@
+//! A device's memory: fixed places for every value, allocated when the program is loaded.
+
+use super::Header;
+use crate::compute::{Acts, BLOCK, KvHead, KvParts, Shared};
+use headsaw::lower::work;
+use headsaw::plan::{Plan, Slice};
+use headsaw::program::{MicroId, NormSite, PlaceKind, Program};
+use headsaw::spec::workload::{Activations, KvDtype};
+use headsaw::units::Bytes;
+use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
+
+/// Memory whose address is fixed and aligned to cache lines (and to the widest registers).
+struct Aligned {
+    lines: Box<[UnsafeCell<Line>]>,
+}
+
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line([u8; 64]);
+
+// SAFETY: bytes without meaning of their own; who reads and writes which of them when is settled by the program's edges,
+// see `compute::Shared`.
+unsafe impl Sync for Aligned {}
+
+impl Aligned {
+    fn new(bytes: u64) -> Aligned {
+        let lines = (bytes as usize).div_ceil(64);
+        Aligned { lines: (0..lines).map(|_| UnsafeCell::new(Line([0; 64]))).collect() }
+    }
+
+    fn bytes(&self) -> u64 {
+        64 * self.lines.len() as u64
+    }
+
+    /// `len` numbers from byte `offset` on. Panics outside the memory.
+    fn at<T: Number>(&self, offset: usize, len: usize) -> Shared<'_, T> {
+        let bytes = len * size_of::<T>();
+        assert!(offset.is_multiple_of(align_of::<T>()) && offset + bytes <= 64 * self.lines.len());
+        let start = self.lines.as_ptr().cast::<u8>().cast_mut();
+        // SAFETY: in bounds and aligned (checked above); every bit pattern is a number; the cells live as long as the
+        // borrow; access is settled by the program's edges.
+        unsafe { Shared::new(start.add(offset).cast::<T>(), len) }
+    }
+}
+
+/// Types of which every bit pattern is a value.
+trait Number {}
+impl Number for i8 {}
+impl Number for u16 {}
+impl Number for i32 {}
+impl Number for f32 {}
+
+/// All memory of a device but its weights.
+pub(crate) struct DeviceMemory {
+    places: BTreeMap<PlaceKind, Aligned>,
+    headers: Vec<HeaderCell>,
+    lanes: Vec<(Aligned, Aligned)>,
+    cache: Aligned,
+    shape: Shape,
+}
+
+struct HeaderCell(UnsafeCell<Header>);
+// SAFETY: written by the device's lane 0 when it receives a header, read by the others afterwards; the program's edges
+// keep these apart.
+unsafe impl Sync for HeaderCell {}
+
+/// The sizes that views are made from.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    float: bool,
+    kv: KvDtype,
+    rows: usize,
+    width_blocks: usize,
+    row_blocks: usize,
+    head_blocks: usize,
+    all_head_blocks: usize,
+    ffn_blocks: usize,
+    all_ffn_blocks: usize,
+    kv_heads: usize,
+    head_width: usize,
+    context: usize,
+    sequences: usize,
+}
+
+impl DeviceMemory {
+    /// Allocates what the program's places of this slice's device, its lanes and its cache need.
+    pub fn new(plan: &Plan, program: &Program, stage: usize, slice: &Slice) -> DeviceMemory {
+        let places = program.places.iter().filter(|place| place.device == slice.device);
+        let header = |_| HeaderCell(UnsafeCell::new(Header::with_room(plan.workload.rows() as usize)));
+        let normed = work::activation_bytes(plan, plan.model.width.div_ceil(BLOCK as u32), plan.workload.rows());
+        let lane = |_| (Aligned::new(normed.0), Aligned::new(4 * work::lane_floats(plan, slice)));
+        DeviceMemory {
+            places: places.map(|place| (place.kind, Aligned::new(place.bytes.0))).collect(),
+            headers: (0..plan.workload.micros).map(header).collect(),
+            lanes: (0..plan.lanes).map(lane).collect(),
+            cache: Aligned::new(work::slice_cache(plan, stage, slice).0),
+            shape: Shape::new(plan, slice),
+        }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> Bytes {
+        let lanes = self.lanes.iter().map(|(a, b)| a.bytes() + b.bytes());
+        Bytes(self.places.values().map(Aligned::bytes).chain(lanes).sum::<u64>() + self.cache.bytes())
+    }
+
+    /// The same memory as numbers.
+    pub fn views(&self) -> Views<'_> {
+        let s = self.shape;
+        let norm = |kind, blocks| self.normed(kind, blocks);
+        Views {
+            headers: &self.headers,
+            residual: (0..self.headers.len() as u32).map(|m| self.floats(PlaceKind::Residual(MicroId(m)))).collect(),
+            embedded: self.floats(PlaceKind::Embedded),
+            normed_part: [NormSite::Attention, NormSite::Mlp, NormSite::Output]
+                .map(|site| norm(PlaceKind::NormedPart(site), s.row_blocks)),
+            normed_all: norm(PlaceKind::NormedAll, s.width_blocks),
+            queries: self.floats(PlaceKind::Queries),
+            attended: self.acts(PlaceKind::Attended, s.head_blocks),
+            attended_all: self.acts(PlaceKind::AttendedAll, s.all_head_blocks),
+            partial: [false, true].map(|down| self.floats(PlaceKind::Partial(down))),
+            hidden: self.acts(PlaceKind::Hidden, s.ffn_blocks),
+            hidden_all: self.acts(PlaceKind::HiddenAll, s.all_ffn_blocks),
+            logits: self.floats(PlaceKind::Logits),
+            lanes: self.lanes.iter().map(|(normed, floats)| s.lane(normed, floats)).collect(),
+            cache: &self.cache,
+            shape: s,
+        }
+    }
+
+    fn floats(&self, kind: PlaceKind) -> Shared<'_, f32> {
+        let place = self.places.get(&kind);
+        place.map_or(Shared::from_mut(&mut []), |place| place.at(0, place.bytes() as usize / 4))
+    }
+
+    fn acts(&self, kind: PlaceKind, blocks: usize) -> Acts<'_> {
+        match self.places.get(&kind) {
+            Some(place) => self.shape.acts(place, blocks),
+            None => Acts::Float { values: Shared::from_mut(&mut []), blocks: 0 },
+        }
+    }
+
+    fn normed(&self, kind: PlaceKind, blocks: usize) -> Normed<'_> {
+        let squares = match self.places.get(&kind) {
+            Some(place) => {
+                let per_block = if self.shape.float { 4 * BLOCK } else { BLOCK + 8 };
+                place.at(self.shape.rows * blocks * per_block, self.shape.rows * blocks)
+            }
+            None => Shared::from_mut(&mut []),
+        };
+        Normed { acts: self.acts(kind, blocks), squares, blocks }
+    }
+}
+
+impl Shape {
+    fn new(plan: &Plan, slice: &Slice) -> Shape {
+        let model = &plan.model;
+        let blocks = |n: u32| n.div_ceil(BLOCK as u32) as usize;
+        let per_head = blocks(model.head_width);
+        Shape {
+            float: plan.workload.numerics.activations == Activations::F32,
+            kv: plan.workload.numerics.kv,
+            rows: plan.workload.rows() as usize,
+            width_blocks: blocks(model.width),
+            row_blocks: blocks(slice.rows.end - slice.rows.start),
+            head_blocks: slice.heads.len() * per_head,
+            all_head_blocks: model.heads as usize * per_head,
+            ffn_blocks: blocks(slice.ffn.end - slice.ffn.start),
+            all_ffn_blocks: blocks(model.ffn),
+            kv_heads: slice.kv_heads(model).len(),
+            head_width: model.head_width as usize,
+            context: plan.workload.context.next_multiple_of(16) as usize,
+            sequences: plan.workload.sequences as usize,
+        }
+    }
+
+    fn acts(self, memory: &Aligned, blocks: usize) -> Acts<'_> {
+        let all = self.rows * blocks;
+        if self.float {
+            return Acts::Float { values: memory.at(0, all * BLOCK), blocks };
+        }
+        Acts::Int8 {
+            quants: memory.at(0, all * BLOCK),
+            scales: memory.at(all * BLOCK, all),
+            sums: memory.at(all * (BLOCK + 4), all),
+            blocks,
+        }
+    }
+
+    fn lane<'a>(self, normed: &'a Aligned, floats: &'a Aligned) -> LaneView<'a> {
+        let floats = floats.at(0, floats.bytes() as usize / 4);
+        LaneView { normed: self.acts(normed, self.width_blocks), floats }
+    }
+}
+
+/// Normalised rows and the sums of squares of their blocks, `[rows, blocks]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Normed<'a> {
+    pub acts: Acts<'a>,
+    pub squares: Shared<'a, f32>,
+    pub blocks: usize,
+}
+
+/// What a lane keeps for itself.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneView<'a> {
+    /// `[rows, C]` normalised.
+    pub normed: Acts<'a>,
+    /// Products on their way.
+    pub floats: Shared<'a, f32>,
+}
+
+/// A device's memory as numbers. What each is for: see `headsaw::program::PlaceKind`.
+pub(crate) struct Views<'a> {
+    headers: &'a [HeaderCell],
+    pub residual: Vec<Shared<'a, f32>>,
+    pub embedded: Shared<'a, f32>,
+    pub normed_part: [Normed<'a>; 3],
+    pub normed_all: Normed<'a>,
+    pub queries: Shared<'a, f32>,
+    pub attended: Acts<'a>,
+    pub attended_all: Acts<'a>,
+    pub partial: [Shared<'a, f32>; 2],
+    pub hidden: Acts<'a>,
+    pub hidden_all: Acts<'a>,
+    pub logits: Shared<'a, f32>,
+    pub lanes: Vec<LaneView<'a>>,
+    cache: &'a Aligned,
+    shape: Shape,
+}
+
+impl<'a> Views<'a> {
+    /// # Safety
+    /// Nobody writes the header of this micro-batch while the reference lives.
+    pub unsafe fn header(&self, micro: MicroId) -> &'a Header {
+        // SAFETY: the caller's promise.
+        unsafe { &*self.headers[micro.index()].0.get() }
+    }
+
+    /// # Safety
+    /// Nobody else reads or writes the header of this micro-batch while the reference lives.
+    #[expect(clippy::mut_from_ref, reason = "the program's edges keep writer and readers apart")]
+    pub unsafe fn header_mut(&self, micro: MicroId) -> &'a mut Header {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.headers[micro.index()].0.get() }
+    }
+
+    /// K and V of a layer (counted from the stage's first), a sequence and a KV head (counted from the slice's first).
+    pub fn kv(&self, layer: usize, slot: usize, head: usize) -> KvHead<'a> {
+        let s = self.shape;
+        let part = s.context * s.head_width;
+        let index = (layer * s.sequences + slot) * s.kv_heads + head;
+        let offset = 2 * part * index * s.kv.bytes() as usize;
+        match s.kv {
+            KvDtype::F16 => KvHead::F16(kv_parts(self.cache, offset, part, s.head_width)),
+            KvDtype::F32 => KvHead::F32(kv_parts(self.cache, offset, part, s.head_width)),
+        }
+    }
+}
+
+fn kv_parts<T: Number>(cache: &Aligned, offset: usize, part: usize, head_width: usize) -> KvParts<'_, T> {
+    let keys = cache.at(offset, part);
+    KvParts { keys, values: cache.at(offset + part * size_of::<T>(), part), head_width }
+}

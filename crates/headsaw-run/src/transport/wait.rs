@@ -1,0 +1,100 @@
+//! Waiting for another thread: spin briefly, then give way, then sleep.
+
+use super::Stopped;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+/// How long a lane spins before it gives its core away.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    spins: u32,
+    yields: u32,
+}
+
+impl Patience {
+    /// For `lanes` threads on `cores` cores: with fewer cores than lanes nobody spins, since the one who is waited for
+    /// may need the core.
+    pub fn new(lanes: usize, cores: usize) -> Patience {
+        if lanes <= cores { Patience { spins: 6000, yields: 8 } } else { Patience { spins: 0, yields: 64 } }
+    }
+}
+
+/// Wakes those who sleep until something changes. Whoever changes something rings.
+#[derive(Debug, Default)]
+pub struct Bell {
+    sleepers: AtomicU32,
+    stopped: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Bell {
+    /// Says that something has changed. Costs a fence and a load while nobody sleeps.
+    pub fn ring(&self) {
+        // Pairs with the fence in `sleep`: either the sleeper sees the change, or we see the sleeper.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
+            drop(self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+            self.wake.notify_all();
+        }
+    }
+
+    /// Ends all waiting, now and later.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// Has somebody ended the waiting?
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `ready`.
+    ///
+    /// # Errors
+    /// Somebody has called [`Bell::stop`].
+    #[inline]
+    pub fn wait(&self, patience: Patience, mut ready: impl FnMut() -> bool) -> Result<(), Stopped> {
+        if ready() {
+            return Ok(());
+        }
+        for _ in 0..patience.spins {
+            std::hint::spin_loop();
+            if ready() {
+                return Ok(());
+            }
+        }
+        for _ in 0..patience.yields {
+            if ready() {
+                return Ok(());
+            }
+            if self.is_stopped() {
+                return Err(Stopped);
+            }
+            std::thread::yield_now();
+        }
+        self.sleep(&mut ready)
+    }
+
+    #[cold]
+    fn sleep(&self, ready: &mut dyn FnMut() -> bool) -> Result<(), Stopped> {
+        let mut guard = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        let result = loop {
+            fence(Ordering::SeqCst);
+            if ready() {
+                break Ok(());
+            }
+            if self.is_stopped() {
+                break Err(Stopped);
+            }
+            // The time limit is a second line of defence only; a lost wake-up would be a slow run, never a hang.
+            let woken = self.wake.wait_timeout(guard, Duration::from_millis(100));
+            guard = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        };
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+}

@@ -1,0 +1,226 @@
+//! The cut never changes a bit: one model, many cuts, one digest.
+
+use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
+use headsaw::spec::model::{Dtype, Family, ModelSpec};
+use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
+use headsaw_run::compute::{self, Compute, Isa};
+use headsaw_run::generate::{Engine, Event, Flow, Options, Report};
+use headsaw_run::testing::{random_model, small_spec};
+use headsaw_run::weights::ModelFile;
+use proptest::prelude::*;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One way to run a model.
+#[derive(Debug, Clone)]
+struct Way {
+    tp: u32,
+    pp: u32,
+    lanes: u32,
+    exchange: Exchange,
+    order: Order,
+    weights: Vec<f64>,
+    tokens: u32,
+    micros: u32,
+    batch: u32,
+    float: bool,
+}
+
+impl Way {
+    fn plain() -> Way {
+        Way {
+            tp: 1,
+            pp: 1,
+            lanes: 1,
+            exchange: Exchange::Reduce,
+            order: Order::Pipelined,
+            weights: vec![],
+            tokens: 512,
+            micros: 1,
+            batch: 1,
+            float: false,
+        }
+    }
+
+    fn plan(&self, model: &ModelSpec, prompts: usize) -> Plan {
+        let (activations, kv) =
+            if self.float { (Activations::F32, KvDtype::F32) } else { (Activations::Int8, KvDtype::F16) };
+        let workload = Workload {
+            batch: self.batch,
+            tokens: self.tokens,
+            micros: self.micros,
+            context: model.context.min(256),
+            sequences: prompts as u32,
+            numerics: Numerics { activations, kv },
+        };
+        let request = CutRequest {
+            tp: self.tp,
+            pp: self.pp,
+            device_weights: self.weights.clone(),
+            lanes: self.lanes,
+            exchange: self.exchange,
+            order: self.order,
+        };
+        cut(model, workload, &request).expect("a cut within the model's limits")
+    }
+}
+
+fn run(file: &ModelFile, way: &Way, compute: Arc<dyn Compute>, prompts: &[Vec<u32>], tokens: usize) -> Report {
+    let plan = way.plan(file.spec(), prompts.len());
+    let mut engine = Engine::load(file, &plan, compute, &mut |_| {}).unwrap_or_else(|error| panic!("{way:?}: {error}"));
+    engine.generate(prompts, &Options::greedy(tokens), &mut |_| Flow::Continue).unwrap()
+}
+
+fn fast() -> Arc<dyn Compute> {
+    compute::cpu(None).unwrap()
+}
+
+fn file(spec: &ModelSpec, seed: u64, dtype: Dtype) -> ModelFile {
+    ModelFile::from_bytes(random_model(spec, seed, dtype).leak()).unwrap()
+}
+
+/// Digests of the run and of each prompt, and the tokens.
+fn results(report: &Report) -> Vec<(String, Vec<u32>)> {
+    let hex = |digest: &[u8; 32]| blake3::Hash::from(*digest).to_hex().to_string();
+    let outputs = report.outputs.iter().map(|output| (hex(&output.logits_digest), output.tokens.clone()));
+    outputs.chain([(hex(&report.logits_digest), vec![])]).collect()
+}
+
+prop_compose! {
+    fn any_spec()(
+        groups in 1u32..4, group in 1u32..4, head_width in prop::sample::select(vec![8u32, 24, 32, 40, 64, 80]),
+        layers in 1u32..4, ffn in 1u32..9, odd in any::<bool>(), qwen in any::<bool>(), tied in any::<bool>(),
+    ) -> ModelSpec {
+        let family = if qwen { Family::Qwen2 } else { Family::Llama };
+        ModelSpec {
+            heads: groups * group,
+            kv_heads: groups,
+            head_width,
+            width: groups * group * head_width,
+            layers,
+            ffn: if odd { 32 * ffn - 7 } else { 32 * ffn },
+            vocab: 300,
+            context: 64,
+            tied,
+            ..small_spec(family)
+        }
+    }
+}
+
+prop_compose! {
+    fn any_way(heads: u32, layers: u32)(
+        tp in 1..=heads, pp in 1..=layers, lanes in 1u32..4, gather in any::<bool>(), sequential in any::<bool>(),
+        weights in prop::collection::vec(1u32..4, 9), weighted in any::<bool>(), tokens in 1u32..12, micros in 1u32..4,
+        batch in 1u32..4,
+    ) -> Way {
+        Way {
+            tp, pp, lanes, tokens, micros, batch,
+            exchange: if gather { Exchange::Gather } else { Exchange::Reduce },
+            order: if sequential { Order::Sequential } else { Order::Pipelined },
+            weights: if weighted { weights[..tp as usize].iter().map(|w| f64::from(*w)).collect() } else { vec![] },
+            float: false,
+        }
+    }
+}
+
+fn dtypes() -> impl Strategy<Value = Dtype> {
+    prop::sample::select(vec![Dtype::Q4_1, Dtype::Q8_0, Dtype::F16, Dtype::Bf16, Dtype::F32])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_cuts_of_random_models_give_the_same_bits(
+        (spec, way) in any_spec().prop_flat_map(|spec| {
+            let way = any_way(spec.heads, spec.layers);
+            (Just(spec), way)
+        }),
+        dtype in dtypes(), seed in any::<u64>(), float in any::<bool>(), isa in 0usize..3,
+    ) {
+        let file = file(&spec, seed, dtype);
+        let prompts = [vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], vec![20, 21], vec![30, 31, 32, 33, 34]];
+        let plain = Way { float, ..Way::plain() };
+        let expected = run(&file, &plain, compute::reference(), &prompts, 6);
+        let isa = [Isa::Portable, Isa::Avx2, Isa::Avx512][isa];
+        let compute = compute::cpu(Some(isa)).unwrap_or_else(|_| fast());
+        let got = run(&file, &Way { float, ..way }, compute, &prompts, 6);
+        prop_assert_eq!(results(&got), results(&expected));
+    }
+}
+
+#[test]
+fn a_prompt_alone_and_in_company_gives_the_same_bits() {
+    let spec = small_spec(Family::Llama);
+    let file = file(&spec, 7, Dtype::Q8_0);
+    let prompts = [vec![1, 2, 3], vec![4, 5, 6, 7, 8], vec![9]];
+    let together = run(&file, &Way { micros: 2, batch: 2, ..Way::plain() }, fast(), &prompts, 9);
+    for (prompt, output) in prompts.iter().zip(&together.outputs) {
+        let alone = run(&file, &Way::plain(), fast(), std::slice::from_ref(prompt), 9);
+        assert_eq!(alone.outputs[0].logits_digest, output.logits_digest);
+        assert_eq!(alone.outputs[0].tokens, output.tokens);
+    }
+}
+
+#[test]
+fn a_listener_can_end_a_prompt_and_the_run() {
+    let spec = small_spec(Family::Llama);
+    let file = file(&spec, 7, Dtype::Q8_0);
+    let plan = Way::plain().plan(file.spec(), 1);
+    let mut engine = Engine::load(&file, &plan, fast(), &mut |_| {}).unwrap();
+    for (flow, tokens) in [(Flow::Stop, 3), (Flow::Cancel, 3)] {
+        let mut seen = 0;
+        let mut listen = |event| {
+            seen += u32::from(matches!(event, Event::Token { .. }));
+            if seen == 3 { flow } else { Flow::Continue }
+        };
+        let report = engine.generate(&[vec![1, 2, 3]], &Options::greedy(20), &mut listen).unwrap();
+        assert_eq!(report.outputs[0].tokens.len(), tokens);
+    }
+}
+
+fn smollm2() -> Option<ModelFile> {
+    let Some(path) = std::env::var_os("HEADSAW_SMOLLM2").map(PathBuf::from) else {
+        println!("skipped: no SmolLM2 (HEADSAW_SMOLLM2 is not set; `cargo xtask test` sets it)");
+        return None;
+    };
+    Some(ModelFile::open(&path).unwrap())
+}
+
+#[test]
+fn smollm2_gives_the_same_bits_under_every_cut() {
+    let Some(file) = smollm2() else { return };
+    let tokenizer = headsaw_run::tokenizer::Tokenizer::from_model(&file).unwrap();
+    let texts = ["Once upon a time", "The capital of France is", "def fibonacci(n):\n    "];
+    let prompts: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text, true).unwrap()).collect();
+    let plain = Way::plain();
+    let expected = results(&run(&file, &plain, fast(), &prompts, 16));
+    let reduce = |tp| Way { tp, ..Way::plain() };
+    let ways = [
+        Way { lanes: 2, ..reduce(1) },
+        reduce(2),
+        Way { lanes: 2, micros: 3, ..reduce(2) },
+        Way { exchange: Exchange::Gather, ..reduce(2) },
+        reduce(3),
+        Way { exchange: Exchange::Gather, ..reduce(3) },
+        Way { tokens: 7, ..reduce(4) },
+        Way { pp: 3, micros: 3, ..reduce(4) },
+        Way { exchange: Exchange::Gather, ..reduce(5) },
+        Way { tokens: 1, ..reduce(9) },
+        Way { pp: 2, micros: 2, ..reduce(1) },
+        Way { pp: 7, batch: 3, ..reduce(1) },
+        Way { weights: vec![2.0, 1.0], ..reduce(2) },
+    ];
+    for way in &ways {
+        assert_eq!(results(&run(&file, way, fast(), &prompts, 16)), expected, "{way:?}");
+    }
+    for isa in [Isa::Avx2, Isa::Portable] {
+        match compute::cpu(Some(isa)) {
+            Ok(compute) => assert_eq!(results(&run(&file, &plain, compute, &prompts, 16)), expected, "{isa}"),
+            Err(error) => println!("skipped: {error}"),
+        }
+    }
+    let short: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt[..1].to_vec()).collect();
+    let fast = results(&run(&file, &plain, fast(), &short, 3));
+    assert_eq!(results(&run(&file, &plain, compute::reference(), &short, 3)), fast, "reference kernels");
+}
