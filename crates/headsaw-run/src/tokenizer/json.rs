@@ -38,9 +38,7 @@ fn parse<T: DeserializeOwned>(source: &Source, cap: u64) -> Result<T, Error> {
         return Err(Error::format(&source.name, 0, format!("{} bytes", source.size()), format!("at most {cap}")));
     }
     let reader = std::io::BufReader::new(Cursor::new(source, 0));
-    serde_json::from_reader(reader).map_err(|e| {
-        Error::format(&source.name, 0, format!("JSON that is wrong: {e}"), "the file that `transformers` writes")
-    })
+    serde_json::from_reader(reader).map_err(|e| Error::json(&source.name, &e, "the file that `transformers` writes"))
 }
 
 /// `tokenizer.json`, as far as it changes tokens.

@@ -25,6 +25,16 @@ pub enum Error {
         /// What should.
         expected: String,
     },
+    /// JSON that does not parse, or holds the wrong things.
+    #[error("{file}: {reason}; expected {expected}")]
+    Json {
+        /// The file.
+        file: String,
+        /// The parser's reason, with line and column.
+        reason: String,
+        /// What should stand there.
+        expected: String,
+    },
     /// A metadata key, or a key of a JSON file, is missing or wrong.
     #[error("{file}: key `{key}`: {found}; expected {expected}")]
     Key {
@@ -77,6 +87,10 @@ impl Error {
 
     pub(crate) fn format(file: &str, offset: u64, found: impl Into<String>, expected: impl Into<String>) -> Error {
         Error::Format { file: file.into(), offset, found: found.into(), expected: expected.into() }
+    }
+
+    pub(crate) fn json(file: &str, reason: &serde_json::Error, expected: impl Into<String>) -> Error {
+        Error::Json { file: file.into(), reason: reason.to_string(), expected: expected.into() }
     }
 
     pub(crate) fn key(file: &str, key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {

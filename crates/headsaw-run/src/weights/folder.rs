@@ -91,7 +91,10 @@ fn name_of(dir: &Path) -> String {
 
 fn spec(config: &Source, name: &str) -> Result<ModelSpec, Error> {
     ModelSpec::from_hf_config(name, &config.text(CONFIG_BYTES_MAX)?).map_err(|e| match e {
-        ConfigError::Json(e) => Error::format(&config.name, 0, e, "the JSON object of a model's shape"),
+        ConfigError::Json(reason) => {
+            let expected = "the JSON object of a model's shape".into();
+            Error::Json { file: config.name.clone(), reason, expected }
+        }
         ConfigError::Keys(problems) => Error::Problems { file: config.name.clone(), problems },
     })
 }
@@ -110,14 +113,8 @@ fn files(dir: &Path) -> Result<Vec<String>, Error> {
     }
     let source = Source::open(&index)?;
     let text = source.text(INDEX_BYTES_MAX)?;
-    let index: Index = serde_json::from_str(&text).map_err(|e| {
-        Error::key(
-            &source.name,
-            "weight_map",
-            format!("wrong: {e}"),
-            "an object: tensor names, each with a file's plain name",
-        )
-    })?;
+    let expected = "`weight_map`, an object: tensor names, each with a file's plain name";
+    let index: Index = serde_json::from_str(&text).map_err(|e| Error::json(&source.name, &e, expected))?;
     Ok(index.weight_map.0)
 }
 

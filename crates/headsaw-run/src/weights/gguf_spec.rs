@@ -88,7 +88,7 @@ impl Keys<'_> {
 fn shape(keys: &mut Keys, family: Family) -> ModelSpec {
     let heads = keys.number("attention.head_count", None);
     let width = keys.number("embedding_length", None);
-    if keys.get("attention.key_length").is_none() && (heads == 0 || width % heads != 0) {
+    if keys.get("attention.key_length").is_none() && (heads == 0 || !width.is_multiple_of(heads)) {
         keys.wrong("attention.head_count", &format!("a divisor of the width {width}"));
     }
     let head_width = keys.number("attention.key_length", Some(width / heads.max(1)));

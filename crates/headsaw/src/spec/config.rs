@@ -192,7 +192,7 @@ fn read(keys: &mut Keys, name: &str) -> ModelSpec {
     let heads = keys.number("num_attention_heads", None);
     let width = keys.number("hidden_size", None);
     let head_width = keys.number("head_dim", Some(width / heads.max(1)));
-    if keys.get("head_dim").is_none() && heads != 0 && width % heads != 0 {
+    if keys.get("head_dim").is_none() && heads != 0 && !width.is_multiple_of(heads) {
         keys.problems
             .push(format!("key `hidden_size` is {width}, no multiple of {heads} heads, and `head_dim` is missing"));
     }
