@@ -1,6 +1,7 @@
 //! Small random models for tests: the same numbers as a GGUF file or as a Hugging Face folder.
 
-use crate::weights::{LayerWeight, Weight};
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Error, LayerWeight, ModelFile, Source, Weight, parse_safetensors};
 use half::{bf16, f16};
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 use std::fmt::Write as _;
@@ -50,6 +51,25 @@ pub fn random_hf_folder(dir: &Path, spec: &ModelSpec, seed: u64) -> std::io::Res
     std::fs::write(dir.join("tokenizer.json"), tokenizer_json(spec))?;
     std::fs::write(dir.join("generation_config.json"), r#"{"eos_token_id": [0]}"#)?;
     std::fs::write(dir.join("model.safetensors"), safetensors(spec, seed, |_| true))
+}
+
+/// Reads all that a GGUF file holds, as a run would: opens it, reads every weight, uses the tokenizer.
+pub fn read_all(bytes: Vec<u8>) -> Result<(), Error> {
+    let model = ModelFile::from_reader("test", bytes)?;
+    for weight in Weight::all(model.spec()) {
+        let [rows, cols] = weight.shape(model.spec());
+        model.rows(weight, 0..rows, 0..cols)?;
+    }
+    let tokenizer = Tokenizer::from_model(&model)?;
+    let ids = tokenizer.encode("The cat <|endoftext|>, 12 é", true)?;
+    tokenizer.decode(&ids);
+    Ok(())
+}
+
+/// Reads the header of a safetensors file: the number of tensors.
+pub fn read_safetensors(bytes: Vec<u8>) -> Result<usize, Error> {
+    let (tensors, _) = parse_safetensors(&Source::from_bytes("test", bytes), 0)?;
+    Ok(tensors.len())
 }
 
 /// The safetensors file of [`random_hf_folder`], for the weights that `take` names.

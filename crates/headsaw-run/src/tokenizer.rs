@@ -67,6 +67,11 @@ impl Tokenizer {
         gguf::read(&source, &Gguf::parse(&source)?, TOKENS_MAX)
     }
 
+    /// The tokenizer in the bytes of a `tokenizer.json`, for a model with `rows` rows of embedding.
+    pub fn from_json(bytes: Vec<u8>, rows: u32) -> Result<Tokenizer, Error> {
+        json::read_source(&Source::from_bytes("tokenizer.json", bytes), rows)
+    }
+
     /// The tokens of `text`, with what the model puts before and after every text. `special`: special tokens written out
     /// in the text, like `<|im_end|>`, become those tokens (a leading one is not added a second time); otherwise they
     /// are plain text.

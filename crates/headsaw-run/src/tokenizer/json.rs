@@ -26,11 +26,15 @@ pub(super) fn read(dir: &Path, rows: u32) -> Result<Tokenizer, Error> {
         let what = "no tokenizer.json in this folder (tokenizer.model is not read; `transformers` makes the one from the other)";
         return Err(Error::absent(&dir.display().to_string(), what));
     }
-    let source = Source::open(&path)?;
-    let file: File = parse(&source, u64::MAX)?;
-    let mut tokenizer = build(&source.name, file, rows)?;
+    let mut tokenizer = read_source(&Source::open(&path)?, rows)?;
     beside(dir, &mut tokenizer)?;
     Ok(tokenizer)
+}
+
+/// The file alone, without those beside it.
+pub(super) fn read_source(source: &Source, rows: u32) -> Result<Tokenizer, Error> {
+    let file: File = parse(source, u64::MAX)?;
+    build(&source.name, file, rows)
 }
 
 fn parse<T: DeserializeOwned>(source: &Source, cap: u64) -> Result<T, Error> {

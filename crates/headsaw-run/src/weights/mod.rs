@@ -21,6 +21,7 @@ pub use read::ReadAt;
 pub(crate) use error::show;
 pub(crate) use gguf::{Array, Gguf, Value, brief, kind};
 pub(crate) use read::{Cursor, Source};
+pub(crate) use safetensors::parse as parse_safetensors;
 
 use headsaw::spec::model::{Dtype, ModelSpec};
 use std::collections::BTreeMap;
@@ -97,7 +98,12 @@ impl ModelFile {
 
     /// A GGUF file that is in memory.
     pub fn from_bytes(bytes: &'static [u8]) -> Result<ModelFile, Error> {
-        open::gguf(Source::from_bytes("embedded model", bytes))
+        ModelFile::from_reader("embedded model", bytes)
+    }
+
+    /// A GGUF file in any other place that can be read from; `name` is what errors call it.
+    pub fn from_reader(name: &str, bytes: impl ReadAt + 'static) -> Result<ModelFile, Error> {
+        open::gguf(Source::from_bytes(name, bytes))
     }
 
     /// The model's shape.

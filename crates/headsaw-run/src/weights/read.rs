@@ -20,10 +20,24 @@ impl ReadAt for &'static [u8] {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let part = usize::try_from(offset).ok().and_then(|from| self.get(from..from.checked_add(buffer.len())?));
-        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        copy(self, buffer, offset)
     }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        copy(self, buffer, offset)
+    }
+}
+
+fn copy(bytes: &[u8], buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let part = usize::try_from(offset).ok().and_then(|from| bytes.get(from..from.checked_add(buffer.len())?));
+    buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+    Ok(())
 }
 
 /// An open file and its size at that time.
@@ -76,7 +90,7 @@ impl Source {
         Ok(Source { bytes: Box::new(FileAt { file, size: meta.len() }), name })
     }
 
-    pub(crate) fn from_bytes(name: &str, bytes: &'static [u8]) -> Source {
+    pub(crate) fn from_bytes(name: &str, bytes: impl ReadAt + 'static) -> Source {
         Source { name: name.into(), bytes: Box::new(bytes) }
     }
 

@@ -18,7 +18,7 @@ const HEADER_BYTES_MAX: u64 = 100_000_000;
 const DIMENSIONS_MAX: usize = 8;
 
 /// The tensors of a file (`file`: its place among the model's files), and how long the header is.
-pub(super) fn parse(source: &Source, file: usize) -> Result<(Vec<Stored>, u64), Error> {
+pub(crate) fn parse(source: &Source, file: usize) -> Result<(Vec<Stored>, u64), Error> {
     let mut cursor = Cursor::new(source, 0);
     let len = cursor.u64("header length")?;
     cursor.at = 0;
