@@ -1,17 +1,22 @@
 //! How fast the kernels are, one thread: `cargo bench -p headsaw-run --bench kernels [-- ISA…]`.
 //!
 //! Decoding is bound by memory, so its figure is GB/s over matrices that together exceed the cache; prompts are bound
-//! by arithmetic: GOP/s, two operations a multiply-add. Best of several rounds, as other processes disturb them.
+//! by arithmetic: GOP/s, two operations a multiply-add. Best of many short rounds, as other processes disturb them.
 
 use headsaw::spec::model::Dtype;
 use headsaw_run::compute::{
     self, Acts, BLOCK, Compute, Isa, KvHead, KvParts, Leaves, Matrix, Out, Query, Scratch, Shared,
 };
 use headsaw_run::weights::RawRows;
+use std::hint::black_box;
 use std::time::Instant;
+
+/// Bytes that no cache holds.
+const BEYOND_CACHE: usize = 96 << 20;
 
 fn main() {
     let named: Vec<Isa> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    memory();
     for isa in Isa::ALL.into_iter().filter(|isa| named.is_empty() || named.contains(isa)) {
         let Ok(kernels) = compute::cpu(Some(isa)) else {
             println!("{isa}: not on this processor");
@@ -30,18 +35,41 @@ fn main() {
     }
 }
 
-/// The best seconds of a few rounds.
+/// The best seconds of many rounds.
 fn best(mut round: impl FnMut()) -> f64 {
+    parts(1, |_| round())
+}
+
+/// The sum of the best seconds of each of `n` parts of a round.
+fn parts(n: usize, mut part: impl FnMut(usize)) -> f64 {
     let start = Instant::now();
-    let mut best = f64::MAX;
+    let mut best = vec![f64::MAX; n];
     let mut rounds = 0;
-    while rounds < 5 || start.elapsed().as_secs_f64() < 0.4 {
-        let now = Instant::now();
-        round();
-        best = best.min(now.elapsed().as_secs_f64());
+    while rounds < 5 || start.elapsed().as_secs_f64() < 0.6 {
+        for (i, best) in best.iter_mut().enumerate() {
+            let now = Instant::now();
+            part(i);
+            *best = best.min(now.elapsed().as_secs_f64());
+        }
         rounds += 1;
     }
-    best
+    best.iter().sum()
+}
+
+/// The rate at which plain code reads memory: what decoding cannot exceed.
+fn memory() {
+    let numbers: Vec<u64> = (0..(BEYOND_CACHE / 8) as u64).collect();
+    let pieces: Vec<_> = numbers.chunks(1 << 18).collect();
+    let seconds = parts(pieces.len(), |i| {
+        let mut sums = [0u64; 16];
+        for chunk in pieces[i].chunks_exact(16) {
+            for (sum, number) in sums.iter_mut().zip(chunk) {
+                *sum = sum.wrapping_add(*number);
+            }
+        }
+        black_box(sums);
+    });
+    println!("{:9} {:16} {:32} {:8.1} GB/s", "", "plain reading", "", BEYOND_CACHE as f64 / seconds / 1e9);
 }
 
 /// Bytes that are no NaN in any type.
@@ -94,14 +122,21 @@ impl Activations {
 fn decode(kernels: &dyn Compute, dtype: Dtype, rows: usize, columns: usize, per: usize) {
     // More than the cache holds, in matrices of a layer's size.
     let one = matrix(kernels, dtype, rows, columns).bytes();
-    let matrices: Vec<_> = (0..(96 << 20) / one).map(|_| matrix(kernels, dtype, rows, columns)).collect();
+    let matrices: Vec<_> = (0..BEYOND_CACHE / one).map(|_| matrix(kernels, dtype, rows, columns)).collect();
     let blocks = columns / BLOCK;
     let (leaves, mut scratch) = (leaves(blocks, per), Scratch::new(blocks, 64));
     let mut x = Activations::new(kernels, 1, blocks);
     let mut data = vec![0.0; rows];
+<<<<<<< HEAD
     let seconds = best(|| {
         for m in &matrices {
             let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: 0, first_row: 0 };
+=======
+    let pieces: Vec<_> = matrices.chunks(matrices.len().div_ceil(32)).collect();
+    let seconds = parts(pieces.len(), |i| {
+        for m in pieces[i] {
+            let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: 0, first_row: 0 };
+>>>>>>> d06f3e8 (Kernels: AVX2 at half of AVX-512's speed, faster portable ones, a bench that other processes disturb less)
             kernels.matmul(m, &x.acts(), 0..1, 0..m.panels(), &leaves, out, &mut scratch);
         }
     });
@@ -117,9 +152,15 @@ fn prompt(kernels: &dyn Compute, dtype: Dtype, rows: usize, columns: usize, per:
     let (leaves, mut scratch) = (leaves(blocks, per), Scratch::new(blocks, 64));
     let mut x = Activations::new(kernels, tokens, blocks);
     let mut data = vec![0.0; rows * tokens];
+<<<<<<< HEAD
     let seconds = best(|| {
         let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: rows, first_row: 0 };
         kernels.matmul(&m, &x.acts(), 0..tokens, 0..m.panels(), &leaves, out, &mut scratch);
+=======
+    let seconds = parts(tokens / 64, |i| {
+        let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: rows, first_row: 0 };
+        kernels.matmul(&m, &x.acts(), i * 64..(i + 1) * 64, 0..m.panels(), &leaves, out, &mut scratch);
+>>>>>>> d06f3e8 (Kernels: AVX2 at half of AVX-512's speed, faster portable ones, a bench that other processes disturb less)
     });
     let operations = 2 * rows * columns * tokens;
     let name = format!("prompt {}", dtype.name());

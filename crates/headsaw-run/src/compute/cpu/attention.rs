@@ -93,7 +93,7 @@ fn all<S: Simd, N: Number>(s: S, kv: &KvParts<N>, queries: &[Query], scale: f32,
     let mut rooms = Rooms { queries: &mut rest[..GROUP * padded(width)], p, span, sums };
     let mut left = queries;
     while !left.is_empty() {
-        let now = left.len().min(GROUP);
+        let now = left.len().min(if S::WIDE { GROUP } else { GROUP / 2 });
         let (these, others) = left.split_at(now);
         match now {
             1 => group::<S, N, 1>(s, kv, these, scale, &mut rooms),
@@ -230,7 +230,7 @@ fn weigh<S: Simd, N: Number, const Q: usize>(
         unsafe {
             let (values, sums) = (values.add(d), sums.as_mut_ptr().add(d));
             d += match width - d {
-                32.. => columns::<S, N, Q, 2>(s, values, width, PANEL, keys.len(), p, sums, stride),
+                32.. if S::WIDE => columns::<S, N, Q, 2>(s, values, width, PANEL, keys.len(), p, sums, stride),
                 n => columns::<S, N, Q, 1>(s, values, width, n.min(PANEL), keys.len(), p, sums, stride),
             };
         }

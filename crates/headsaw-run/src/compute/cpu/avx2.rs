@@ -19,9 +19,25 @@ impl Avx2 {
 type F = [__m256; 2];
 type I = [__m256i; 2];
 
-/// Applies an instruction to both halves.
+/// Applies an instruction to both halves. (A closure would not do: it would be compiled without the instruction set.)
 macro_rules! both {
     ($op:path, $($x:expr),+) => { [$op($($x[0]),+), $op($($x[1]),+)] };
+}
+
+/// `2ⁿ`.
+#[inline(always)]
+unsafe fn power(n: __m256i, bias: __m256i) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, bias))) }
+}
+
+/// Folds eight integers with an instruction.
+macro_rules! fold_integers {
+    ($op:path, $x:expr) => {{
+        let x = $op(_mm256_castsi256_si128($x), _mm256_extracti128_si256::<1>($x));
+        let x = $op(x, _mm_shuffle_epi32::<0b_01_00_11_10>(x));
+        _mm_cvtsi128_si32($op(x, _mm_shuffle_epi32::<0b_10_11_00_01>(x)))
+    }};
 }
 
 /// Four quants in all lanes.
@@ -35,6 +51,7 @@ unsafe fn four(quants: *const i8, g: usize) -> __m256i {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx2 {
     const NAME: &'static str = "avx2";
+    const WIDE: bool = false;
     type F = F;
     type W = [I; 8];
 
@@ -79,7 +96,8 @@ impl Simd for Avx2 {
             let from = from.cast::<__m128i>();
             let wide =
                 [_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(1)))];
-            wide.map(|x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
+            let shifted = both!(_mm256_slli_epi32::<16>, wide);
+            both!(_mm256_castsi256_ps, shifted)
         }
     }
 
@@ -129,12 +147,12 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn power_of_two(self, shifted: F) -> (F, F) {
         unsafe {
-            let bias = _mm256_set1_epi32(127);
-            let round = _mm256_set1_epi32(math::ROUND.to_bits() as i32);
-            let n = shifted.map(|x| _mm256_sub_epi32(_mm256_castps_si256(x), round));
-            let half = n.map(|n| _mm256_srai_epi32::<1>(n));
-            let power = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, bias)));
-            (half.map(power), both!(_mm256_sub_epi32, n, half).map(power))
+            let (bias, round) = (_mm256_set1_epi32(127), _mm256_set1_epi32(math::ROUND.to_bits() as i32));
+            let bits = both!(_mm256_castps_si256, shifted);
+            let n = both!(_mm256_sub_epi32, bits, [round; 2]);
+            let half = both!(_mm256_srai_epi32::<1>, n);
+            let rest = both!(_mm256_sub_epi32, n, half);
+            (both!(power, half, [bias; 2]), both!(power, rest, [bias; 2]))
         }
     }
 
@@ -151,14 +169,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn largest_bits(self, a: F, b: F) -> u32 {
         unsafe {
-            let magnitude = _mm256_set1_epi32(0x7fff_ffff);
-            let bits = |x: F| x.map(|x| _mm256_and_si256(_mm256_castps_si256(x), magnitude));
-            let (a, b) = (bits(a), bits(b));
+            let magnitude = [_mm256_set1_epi32(0x7fff_ffff); 2];
+            let (a, b) = (both!(_mm256_castps_si256, a), both!(_mm256_castps_si256, b));
+            let (a, b) = (both!(_mm256_and_si256, a, magnitude), both!(_mm256_and_si256, b, magnitude));
             let x = both!(_mm256_max_epi32, a, b);
-            let x = _mm256_max_epi32(x[0], x[1]);
-            let x = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-            let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b_01_00_11_10>(x));
-            _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32::<0b_10_11_00_01>(x))) as u32
+            fold_integers!(_mm_max_epi32, _mm256_max_epi32(x[0], x[1])) as u32
         }
     }
 
@@ -175,13 +190,14 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_i8(self, to: *mut i8, x: F) -> i32 {
         unsafe {
-            let (high, low) = (_mm256_set1_epi32(127), _mm256_set1_epi32(-127));
-            let q = x.map(|x| _mm256_max_epi32(_mm256_min_epi32(_mm256_cvtps_epi32(x), high), low));
-            let mut lanes = [0i32; 16];
-            _mm256_storeu_si256(lanes.as_mut_ptr().cast(), q[0]);
-            _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), q[1]);
-            to.cast::<[i8; 16]>().write(lanes.map(|q| q as i8));
-            lanes.into_iter().sum()
+            let q = both!(_mm256_cvtps_epi32, x);
+            let q = both!(_mm256_min_epi32, q, [_mm256_set1_epi32(127); 2]);
+            let q = both!(_mm256_max_epi32, q, [_mm256_set1_epi32(-127); 2]);
+            // Packing interleaves the 128-bit halves: 0 2 1 3.
+            let words = _mm256_permute4x64_epi64::<0b_11_01_10_00>(_mm256_packs_epi32(q[0], q[1]));
+            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), bytes);
+            fold_integers!(_mm_add_epi32, _mm256_add_epi32(q[0], q[1]))
         }
     }
 
@@ -208,10 +224,11 @@ impl Simd for Avx2 {
             let mut sum = [_mm256_setzero_si256(); 2];
             for g in 0..8 {
                 let four = four(quants, g);
-                sum = [0, 1].map(|h| _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(weights[g][h], four)));
+                let pairs = both!(_mm256_maddubs_epi16, weights[g], [four; 2]);
+                sum = both!(_mm256_add_epi16, sum, pairs);
             }
-            let ones = _mm256_set1_epi16(1);
-            sum.map(|sum| _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, ones)))
+            let sum = both!(_mm256_madd_epi16, sum, [_mm256_set1_epi16(1); 2]);
+            both!(_mm256_cvtepi32_ps, sum)
         }
     }
 
@@ -234,22 +251,17 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn dot_q8(self, weights: &[I; 8], quants: *const i8, _: i32) -> F {
         unsafe {
-            let ones = _mm256_set1_epi16(1);
+            let ones = [_mm256_set1_epi16(1); 2];
             let mut sum = [_mm256_setzero_si256(); 2];
             for g in 0..8 {
                 let four = four(quants, g);
-                sum = [0, 1].map(|h| {
-                    let w = weights[g][h];
-                    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w));
-                    _mm256_add_epi32(sum[h], _mm256_madd_epi16(pairs, ones))
-                });
+                let size = both!(_mm256_abs_epi8, weights[g]);
+                let signed = both!(_mm256_sign_epi8, [four; 2], weights[g]);
+                let pairs = both!(_mm256_maddubs_epi16, size, signed);
+                let fours = both!(_mm256_madd_epi16, pairs, ones);
+                sum = both!(_mm256_add_epi32, sum, fours);
             }
-            sum.map(|sum| _mm256_cvtepi32_ps(sum))
+            both!(_mm256_cvtepi32_ps, sum)
         }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, at: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 }

@@ -27,6 +27,7 @@ fn first(n: usize) -> __mmask16 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
     const NAME: &'static str = "avx512";
+    const WIDE: bool = true;
     type F = __m512;
     type W = [__m512i; 8];
 
@@ -110,8 +111,8 @@ impl Simd for Avx512 {
             let bias = _mm512_set1_epi32(127);
             let n = _mm512_sub_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(math::ROUND.to_bits() as i32));
             let half = _mm512_srai_epi32::<1>(n);
-            let power = |n| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(n, bias)));
-            (power(half), power(_mm512_sub_epi32(n, half)))
+            let (a, b) = (_mm512_add_epi32(half, bias), _mm512_add_epi32(_mm512_sub_epi32(n, half), bias));
+            (_mm512_castsi512_ps(_mm512_slli_epi32::<23>(a)), _mm512_castsi512_ps(_mm512_slli_epi32::<23>(b)))
         }
     }
 
@@ -202,11 +203,6 @@ impl Simd for Avx512 {
             }
             _mm512_cvtepi32_ps(sum)
         }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, at: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

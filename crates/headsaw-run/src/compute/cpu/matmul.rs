@@ -20,8 +20,6 @@ pub(crate) const DEPTH: usize = 34;
 /// Tokens of a tile, for integers and for floats.
 const TILE: usize = 64;
 const FLOAT_TILE: usize = 16;
-/// How far ahead weights are asked for, in bytes.
-const AHEAD: usize = 4096;
 /// Bytes of one token's segment in a strip: 32 quants, the scale, and what depends on their sum.
 const STRIP: usize = BLOCK + 4 + 4;
 const FLOAT_STRIP: usize = 4 * BLOCK;
@@ -109,14 +107,6 @@ struct Sums<S: Simd, const T: usize> {
     minima: [S::F; T],
 }
 
-/// Where the output of a group of tokens goes.
-struct Place<'a> {
-    out: &'a Out<'a>,
-    token: usize,
-    row: usize,
-    rows: usize,
-}
-
 #[inline(always)]
 fn tiles<S: Simd, W: Weights>(s: S, job: &Job, scratch: &mut Scratch) {
     debug_assert_eq!(W::BYTES, segment_bytes(job.m.dtype));
@@ -130,19 +120,16 @@ fn tiles<S: Simd, W: Weights>(s: S, job: &Job, scratch: &mut Scratch) {
     );
     for start in job.tokens.clone().step_by(W::TILE) {
         let end = job.tokens.end.min(start + W::TILE);
-        lay_tile::<W>(job, start..end, strips);
+        lay_tile::<S, W>(job, start..end, strips);
         for panel in job.panels.clone() {
-            let weights = &job.packed.lines.bytes()[panel * segments * W::BYTES..][..segments * W::BYTES];
-            let row = panel * PANEL;
             let mut token = start;
             while token < end {
-                let place = Place { out: &job.out, token, row, rows: PANEL.min(job.m.rows - row) };
                 let strip = &strips[(token - start) * segments * W::STRIP..];
                 token += match end - token {
-                    8.. => group::<S, W, 8>(s, job, weights, strip, place, stack),
-                    4..8 => group::<S, W, 4>(s, job, weights, strip, place, stack),
-                    2..4 => group::<S, W, 2>(s, job, weights, strip, place, stack),
-                    _ => group::<S, W, 1>(s, job, weights, strip, place, stack),
+                    8.. if S::WIDE => group::<S, W, 8>(s, job, panel, token, strip, stack),
+                    4.. => group::<S, W, 4>(s, job, panel, token, strip, stack),
+                    2.. => group::<S, W, 2>(s, job, panel, token, strip, stack),
+                    _ => group::<S, W, 1>(s, job, panel, token, strip, stack),
                 };
             }
         }
@@ -151,15 +138,15 @@ fn tiles<S: Simd, W: Weights>(s: S, job: &Job, scratch: &mut Scratch) {
 
 /// Lays out the activations of a tile in the groups that `tiles` takes.
 #[inline(always)]
-fn lay_tile<W: Weights>(job: &Job, tokens: Range<usize>, strips: &mut [u8]) {
+fn lay_tile<S: Simd, W: Weights>(job: &Job, tokens: Range<usize>, strips: &mut [u8]) {
     let segments = job.packed.segments.len();
     let mut token = tokens.start;
     while token < tokens.end {
         let strip = &mut strips[(token - tokens.start) * segments * W::STRIP..];
         token += match tokens.end - token {
-            8.. => lay_group::<W, 8>(job, token, strip),
-            4..8 => lay_group::<W, 4>(job, token, strip),
-            2..4 => lay_group::<W, 2>(job, token, strip),
+            8.. if S::WIDE => lay_group::<W, 8>(job, token, strip),
+            4.. => lay_group::<W, 4>(job, token, strip),
+            2.. => lay_group::<W, 2>(job, token, strip),
             _ => lay_group::<W, 1>(job, token, strip),
         };
     }
@@ -174,19 +161,22 @@ fn lay_group<W: Weights, const T: usize>(job: &Job, token: usize, strip: &mut [u
     T
 }
 
-/// One panel times `T` tokens. Returns `T`.
+/// One panel times `T` tokens from `token` on. Returns `T`.
+///
+/// With one token it reads the weights as fast as plain reading does: prefetching by hand, or two panels at once, made it
+/// slower where that was tried (Zen 4).
 #[inline(always)]
 fn group<S: Simd, W: Weights, const T: usize>(
     s: S,
     job: &Job,
-    weights: &[u8],
+    panel: usize,
+    token: usize,
     strip: &[u8],
-    place: Place,
     stack: &mut [f32],
 ) -> usize {
-    assert!(stack.len() >= DEPTH * T * PANEL);
     let segments = job.packed.segments.len();
-    assert!(weights.len() >= segments * W::BYTES && strip.len() >= segments * T * W::STRIP);
+    let weights = &job.packed.lines.bytes()[panel * segments * W::BYTES..][..segments * W::BYTES];
+    assert!(stack.len() >= DEPTH * T * PANEL && strip.len() >= segments * T * W::STRIP);
     let at = |depth: usize, t: usize| (depth * T + t) * PANEL;
     let (mut depth, mut segment) = (0, 0);
     for (&end, &merges) in job.leaves.ends.iter().zip(&job.leaves.merges) {
@@ -196,9 +186,6 @@ fn group<S: Simd, W: Weights, const T: usize>(
             // SAFETY: `segment < segments`, for which both slices have room (asserted above).
             unsafe {
                 let weights = weights.as_ptr().add(segment * W::BYTES);
-                if T == 1 {
-                    prefetch(s, weights, W::BYTES);
-                }
                 W::add(s, weights, strip.as_ptr().add(segment * T * W::STRIP), &mut sums);
             }
             segment += 1;
@@ -221,33 +208,23 @@ fn group<S: Simd, W: Weights, const T: usize>(
         for t in 0..T {
             // SAFETY: as above.
             let value = unsafe { s.load(stack.as_ptr().add(at(node, t))) };
-            place.write(s, node, t, value);
+            write(s, job, node, token + t, panel, value);
         }
     }
     T
 }
 
-/// With one token the weights' way from memory is all that counts.
 #[inline(always)]
-fn prefetch<S: Simd>(s: S, weights: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
-        s.prefetch(weights.wrapping_add(AHEAD + line));
-    }
-}
-
-impl Place<'_> {
-    #[inline(always)]
-    fn write<S: Simd>(&self, s: S, node: usize, t: usize, value: S::F) {
-        let out = self.out;
-        let offset = node * out.node_stride + (self.token + t) * out.token_stride + self.row - out.first_row;
-        let to = out.data.at(offset, self.rows);
-        // SAFETY: in bounds (checked by `at`); the program gives this call the outputs of its tokens and panels.
-        unsafe {
-            if self.rows == PANEL {
-                s.store(to, value);
-            } else {
-                s.store_part(to, self.rows, value);
-            }
+fn write<S: Simd>(s: S, job: &Job, node: usize, token: usize, panel: usize, value: S::F) {
+    let (out, row) = (&job.out, panel * PANEL);
+    let rows = PANEL.min(job.m.rows - row);
+    let to = out.data.at(node * out.node_stride + token * out.token_stride + row - out.first_row, rows);
+    // SAFETY: in bounds (checked by `at`); the program gives this call the outputs of its tokens and panels.
+    unsafe {
+        if rows == PANEL {
+            s.store(to, value);
+        } else {
+            s.store_part(to, rows, value);
         }
     }
 }

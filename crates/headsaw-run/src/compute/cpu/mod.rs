@@ -16,6 +16,8 @@ mod portable;
 mod simd;
 
 pub(super) use pack::Panels;
+#[cfg(test)]
+pub(super) use portable::wide_fma;
 
 use super::matrix::{Body, Matrix};
 use super::{Acts, Compute, Isa, KvHead, Leaves, NotFinite, Out, PANEL, Query, Scratch, UnsupportedIsa};

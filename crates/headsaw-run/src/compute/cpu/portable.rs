@@ -13,8 +13,9 @@ type F = [f32; 16];
 
 impl Simd for Portable {
     const NAME: &'static str = "portable";
+    const WIDE: bool = false;
     type F = F;
-    type W = [[i8; 64]; 8];
+    type W = [[i16; 16]; 32];
 
     #[inline(always)]
     fn with<K: Kernel>(self, kernel: K) -> K::Output {
@@ -74,7 +75,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn fma(self, a: F, b: F, c: F) -> F {
-        from_fn(|i| a[i].mul_add(b[i], c[i]))
+        from_fn(|i| fma(a[i], b[i], c[i]))
     }
 
     #[inline(always)]
@@ -127,12 +128,14 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn unpack_q4(self, from: *const u8) -> Self::W {
         // SAFETY: the caller's promise.
-        let bytes = unsafe { &*from.cast::<[[u8; 64]; 4]>() };
-        let mut weights = [[0; 64]; 8];
+        let bytes = unsafe { &*from.cast::<[[[u8; 4]; 16]; 4]>() };
+        let mut weights = [[0; 16]; 32];
         for g in 0..4 {
-            for i in 0..64 {
-                weights[g][i] = (bytes[g][i] & 15) as i8;
-                weights[g + 4][i] = (bytes[g][i] >> 4) as i8;
+            for c in 0..4 {
+                for row in 0..16 {
+                    weights[4 * g + c][row] = i16::from(bytes[g][row][c] & 15);
+                    weights[16 + 4 * g + c][row] = i16::from(bytes[g][row][c] >> 4);
+                }
             }
         }
         weights
@@ -147,8 +150,16 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn unpack_q8(self, from: *const u8) -> Self::W {
         // SAFETY: the caller's promise.
-        let bytes = unsafe { &*from.cast::<[[u8; 64]; 8]>() };
-        from_fn(|g| from_fn(|i| (bytes[g][i] ^ 0x80) as i8))
+        let bytes = unsafe { &*from.cast::<[[[u8; 4]; 16]; 8]>() };
+        let mut weights = [[0; 16]; 32];
+        for g in 0..8 {
+            for c in 0..4 {
+                for row in 0..16 {
+                    weights[4 * g + c][row] = i16::from(bytes[g][row][c]) - 128;
+                }
+            }
+        }
+        weights
     }
 
     #[inline(always)]
@@ -158,17 +169,46 @@ impl Simd for Portable {
     }
 }
 
+/// Column by column, so that sixteen rows are added up side by side. Two products of a weight and a quant together fit
+/// 16 bits (2 · 128 · 127 = 32,512).
 #[inline(always)]
-fn dot(weights: &[[i8; 64]; 8], quants: &[[i8; 4]; 8]) -> F {
+fn dot(weights: &[[i16; 16]; 32], quants: &[i8; 32]) -> F {
     let mut sums = [0i32; 16];
-    for (weights, quants) in weights.iter().zip(quants) {
-        for (row, sum) in sums.iter_mut().enumerate() {
-            for c in 0..4 {
-                *sum += i32::from(weights[row * 4 + c]) * i32::from(quants[c]);
-            }
+    for (weights, quants) in weights.chunks_exact(2).zip(quants.chunks_exact(2)) {
+        let [a, b] = [i16::from(quants[0]), i16::from(quants[1])];
+        for row in 0..16 {
+            let pair = weights[0][row].wrapping_mul(a).wrapping_add(weights[1][row].wrapping_mul(b));
+            sums[row] += i32::from(pair);
         }
     }
-    sums.map(|sum| sum as f32)
+    let mut dots = [0.0; 16];
+    for row in 0..16 {
+        dots[row] = sums[row] as f32;
+    }
+    dots
+}
+
+/// `a · b + c`, rounded once.
+#[inline(always)]
+fn fma(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { wide_fma(a, b, c) }
+}
+
+/// The same where the processor has no such instruction, faster than a call for each: the product is exact in double
+/// precision; the sum is rounded to odd (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008), so
+/// that the second rounding is right.
+#[inline(always)]
+pub(in super::super) fn wide_fma(a: f32, b: f32, c: f32) -> f32 {
+    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
+    let sum = product + c;
+    let part = sum - product;
+    let error = (product - (sum - part)) + (c - part);
+    let bits = sum.to_bits() as i64;
+    // Towards the exact sum: away from zero where the error has the sum's sign. An infinite sum's error is NaN: no step.
+    let step = (bits ^ error.to_bits() as i64) >> 63 | 1;
+    let inexact = i64::from((error > 0.0) | (error < 0.0));
+    let even = !bits & 1;
+    f64::from_bits((bits + (step & -(inexact & even))) as u64) as f32
 }
 
 /// Half to single precision without branches, so that it can be vectorised: moves the fields to their places and scales

@@ -10,6 +10,8 @@
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Name of the set.
     const NAME: &'static str;
+    /// Sixteen lanes are one register and there are 32 of them: eight tokens fit, where others take four.
+    const WIDE: bool;
     /// Sixteen f32.
     type F: Copy;
     /// The integers of a 32-column block of 16 rows, unpacked.
@@ -81,10 +83,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// 32 i8.
     unsafe fn dot_q8(self, weights: &Self::W, quants: *const i8, correction: i32) -> Self::F;
-
-    /// Asks for the cache line at an address, which need not exist.
-    #[inline(always)]
-    fn prefetch(self, _: *const u8) {}
 
     /// Up to sixteen f32, then zeros.
     /// # Safety

@@ -160,3 +160,21 @@ fn quants_lie_within_half_a_step() {
         assert!(error <= f64::from(memory.scales[i / 32]) * 0.500_001, "{error}");
     }
 }
+
+/// Ordinary numbers, and ones whose sum lies close to the middle between two f32, cancels, over- or underflows.
+#[test]
+fn fused_multiply_add_rounds_once() {
+    let mut random = Random(5);
+    for _ in 0..if cfg!(miri) { 200 } else { 2_000_000 } {
+        let any = |random: &mut Random| f32::from_bits(random.next() as u32);
+        let (a, b) = (any(&mut random), any(&mut random));
+        let near = a * b * [1.0, -1.0, 2f32.powi(24), 2f32.powi(-24)][random.below(4)];
+        let c = if random.below(3) == 0 {
+            any(&mut random)
+        } else {
+            f32::from_bits(near.to_bits() ^ random.below(4) as u32)
+        };
+        let (got, expected) = (cpu::wide_fma(a, b, c), a.mul_add(b, c));
+        assert!(got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan(), "{a} · {b} + {c}: {got}");
+    }
+}
