@@ -127,16 +127,10 @@ fn decode(kernels: &dyn Compute, dtype: Dtype, rows: usize, columns: usize, per:
     let (leaves, mut scratch) = (leaves(blocks, per), Scratch::new(blocks, 64));
     let mut x = Activations::new(kernels, 1, blocks);
     let mut data = vec![0.0; rows];
-<<<<<<< HEAD
-    let seconds = best(|| {
-        for m in &matrices {
-            let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: 0, first_row: 0 };
-=======
     let pieces: Vec<_> = matrices.chunks(matrices.len().div_ceil(32)).collect();
     let seconds = parts(pieces.len(), |i| {
         for m in pieces[i] {
             let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: 0, first_row: 0 };
->>>>>>> d06f3e8 (Kernels: AVX2 at half of AVX-512's speed, faster portable ones, a bench that other processes disturb less)
             kernels.matmul(m, &x.acts(), 0..1, 0..m.panels(), &leaves, out, &mut scratch);
         }
     });
@@ -152,15 +146,9 @@ fn prompt(kernels: &dyn Compute, dtype: Dtype, rows: usize, columns: usize, per:
     let (leaves, mut scratch) = (leaves(blocks, per), Scratch::new(blocks, 64));
     let mut x = Activations::new(kernels, tokens, blocks);
     let mut data = vec![0.0; rows * tokens];
-<<<<<<< HEAD
-    let seconds = best(|| {
-        let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: rows, first_row: 0 };
-        kernels.matmul(&m, &x.acts(), 0..tokens, 0..m.panels(), &leaves, out, &mut scratch);
-=======
     let seconds = parts(tokens / 64, |i| {
         let out = Out { data: Shared::from_mut(&mut data), node_stride: 0, token_stride: rows, first_row: 0 };
         kernels.matmul(&m, &x.acts(), i * 64..(i + 1) * 64, 0..m.panels(), &leaves, out, &mut scratch);
->>>>>>> d06f3e8 (Kernels: AVX2 at half of AVX-512's speed, faster portable ones, a bench that other processes disturb less)
     });
     let operations = 2 * rows * columns * tokens;
     let name = format!("prompt {}", dtype.name());
