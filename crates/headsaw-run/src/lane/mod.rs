@@ -13,13 +13,13 @@ pub(crate) use views::{DeviceMemory, Views};
 use crate::compute::{Compute, Scratch};
 use crate::device::DeviceWeights;
 use crate::rope::Rotations;
+use crate::transport::sync::{Ordering, Padded};
 use crate::transport::{Bell, Patience, Stopped, Threads, Transport};
 use headsaw::plan::{Plan, Slice};
 use headsaw::program::{Action, BufId, Carries, LaneId, MicroId, Op, PlaceKind, Program, Step};
 use headsaw::spec::cluster::DeviceId;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the sampling lane asks: which tokens follow, and what a micro-batch slot carries next.
 pub(crate) trait Control: Send {
@@ -85,7 +85,7 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
         run,
         transport: Threads::new(run.program, rows, batch, &bell, patience),
         views: run.memory.iter().map(|(device, memory)| (*device, memory.views())).collect(),
-        progress: (0..lanes).map(|_| Progress::default()).collect(),
+        progress: (0..lanes).map(|_| Padded::default()).collect(),
         bell: &bell,
         patience,
         failure: Mutex::new(None),
@@ -153,16 +153,12 @@ struct Shared<'a> {
     run: &'a Run<'a>,
     transport: Threads<'a>,
     views: BTreeMap<DeviceId, Views<'a>>,
-    progress: Vec<Progress>,
+    /// How many actions each lane has done.
+    progress: Vec<Padded>,
     bell: &'a Bell,
     patience: Patience,
     failure: Mutex<Option<Failure>>,
 }
-
-/// How many actions a lane has done, on a cache line of its own.
-#[repr(align(128))]
-#[derive(Default)]
-struct Progress(AtomicU64);
 
 impl Shared<'_> {
     fn device(&self, lane: LaneId) -> DeviceId {

@@ -16,8 +16,7 @@ struct Aligned {
 }
 
 #[repr(align(64))]
-#[derive(Clone, Copy)]
-struct Line([u8; 64]);
+struct Line(#[expect(dead_code, reason = "read and written through views only")] [u8; 64]);
 
 // SAFETY: bytes without meaning of their own; who reads and writes which of them when is settled by the program's edges,
 // see `compute::Shared`.

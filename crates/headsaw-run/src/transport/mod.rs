@@ -1,5 +1,9 @@
 //! How lanes of different devices hand values to each other.
 
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests;
+mod ring;
+pub(crate) mod sync;
 mod threads;
 mod wait;
 

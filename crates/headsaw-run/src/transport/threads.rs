@@ -1,12 +1,9 @@
 //! Devices as groups of threads in one process: channels are rings in memory, groups meet at counters.
 
+use super::ring::Ring;
+use super::sync::{Ordering, Padded};
 use super::{Bell, Patience, Stopped, Transport};
 use headsaw::program::{Carries, ChanId, GroupId, LaneId, Program};
-use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Messages a channel has room for: one that is being read, one that is being written.
-const DEPTH: u64 = 2;
 
 /// Devices as groups of threads in one process.
 pub struct Threads<'a> {
@@ -15,27 +12,6 @@ pub struct Threads<'a> {
     chans: Vec<Ring>,
     groups: Vec<Meeting>,
 }
-
-/// A single-producer, single-consumer ring of messages of bounded size.
-struct Ring {
-    sent: Padded,
-    received: Padded,
-    slots: [UnsafeCell<Message>; DEPTH as usize],
-}
-
-struct Message {
-    bytes: Box<[u8]>,
-    len: usize,
-}
-
-// SAFETY: a slot is touched by the sender only while `sent - received < DEPTH` and the slot is not among those in flight,
-// and by the receiver only while `received < sent`; the counters are written with release and read with acquire.
-unsafe impl Sync for Ring {}
-
-/// A counter on a cache line of its own.
-#[repr(align(128))]
-#[derive(Default)]
-struct Padded(AtomicU64);
 
 /// How often each lane of a group has come.
 struct Meeting {
@@ -62,36 +38,13 @@ impl<'a> Threads<'a> {
     }
 }
 
-impl Ring {
-    fn new(bytes: usize) -> Ring {
-        let slot = || UnsafeCell::new(Message { bytes: vec![0; bytes].into(), len: 0 });
-        Ring { sent: Padded::default(), received: Padded::default(), slots: [slot(), slot()] }
-    }
-}
-
 impl Transport for Threads<'_> {
     fn send(&self, chan: ChanId, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), Stopped> {
-        let ring = &self.chans[chan.index()];
-        let sent = ring.sent.0.load(Ordering::Relaxed);
-        self.bell.wait(self.patience, || sent - ring.received.0.load(Ordering::Acquire) < DEPTH)?;
-        // SAFETY: the receiver has given this slot back (checked above), and there is one sender.
-        let slot = unsafe { &mut *ring.slots[(sent % DEPTH) as usize].get() };
-        slot.len = fill(&mut slot.bytes);
-        ring.sent.0.store(sent + 1, Ordering::Release);
-        self.bell.ring();
-        Ok(())
+        self.chans[chan.index()].send(self.bell, self.patience, fill)
     }
 
     fn recv(&self, chan: ChanId, take: &mut dyn FnMut(&[u8])) -> Result<(), Stopped> {
-        let ring = &self.chans[chan.index()];
-        let received = ring.received.0.load(Ordering::Relaxed);
-        self.bell.wait(self.patience, || ring.sent.0.load(Ordering::Acquire) > received)?;
-        // SAFETY: the sender has filled this slot (checked above) and keeps off until it is given back.
-        let slot = unsafe { &*ring.slots[(received % DEPTH) as usize].get() };
-        take(&slot.bytes[..slot.len]);
-        ring.received.0.store(received + 1, Ordering::Release);
-        self.bell.ring();
-        Ok(())
+        self.chans[chan.index()].recv(self.bell, self.patience, take)
     }
 
     fn meet(&self, group: GroupId, lane: LaneId) -> Result<(), Stopped> {
@@ -110,10 +63,10 @@ impl Transport for Threads<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-    use headsaw::program::{Chan, Group, MicroId};
+    use headsaw::program::{Chan, Group};
 
     fn pair() -> Program {
         let carries = Carries::Residual { start: 0, end: 2 };
@@ -123,7 +76,7 @@ mod tests {
             places: vec![],
             chans: vec![Chan { from: LaneId(0), to: LaneId(1), carries, initial: 0 }],
             groups: vec![Group { lanes: vec![LaneId(0), LaneId(1)] }],
-            micros: MicroId(1).0,
+            micros: 1,
         }
     }
 

@@ -1,9 +1,7 @@
 //! Waiting for another thread: spin briefly, then give way, then sleep.
 
 use super::Stopped;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use super::sync::{AtomicBool, AtomicU32, Condvar, Mutex, Ordering, fence, spin_loop, yield_now};
 
 /// How long a lane spins before it gives its core away.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +11,10 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// None: sleep at once.
+    #[cfg(all(test, feature = "loom"))]
+    pub const NONE: Patience = Patience { spins: 0, yields: 0 };
+
     /// For `lanes` threads on `cores` cores: with fewer cores than lanes nobody spins, since the one who is waited for
     /// may need the core.
     pub fn new(lanes: usize, cores: usize) -> Patience {
@@ -61,7 +63,7 @@ impl Bell {
             return Ok(());
         }
         for _ in 0..patience.spins {
-            std::hint::spin_loop();
+            spin_loop();
             if ready() {
                 return Ok(());
             }
@@ -73,7 +75,7 @@ impl Bell {
             if self.is_stopped() {
                 return Err(Stopped);
             }
-            std::thread::yield_now();
+            yield_now();
         }
         self.sleep(&mut ready)
     }
@@ -90,9 +92,7 @@ impl Bell {
             if self.is_stopped() {
                 break Err(Stopped);
             }
-            // The time limit is a second line of defence only; a lost wake-up would be a slow run, never a hang.
-            let woken = self.wake.wait_timeout(guard, Duration::from_millis(100));
-            guard = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            guard = self.wake.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
         };
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
         result

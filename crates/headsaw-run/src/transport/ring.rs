@@ -1,0 +1,64 @@
+//! A single-producer, single-consumer ring of messages of bounded size.
+
+use super::sync::{Ordering, Padded, UnsafeCell};
+use super::{Bell, Patience, Stopped};
+
+/// Messages a ring has room for: one that is being read, one that is being written.
+const DEPTH: u64 = 2;
+
+pub(crate) struct Ring {
+    sent: Padded,
+    received: Padded,
+    slots: [UnsafeCell<Message>; DEPTH as usize],
+}
+
+struct Message {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+// SAFETY: a slot is touched by the sender only while `sent - received < DEPTH` and the slot is not among those in flight,
+// and by the receiver only while `received < sent`; the counters are written with release and read with acquire. There
+// is one sender and one receiver (`verify::program` checks it); loom has tried the orders.
+unsafe impl Sync for Ring {}
+
+impl Ring {
+    /// For messages of at most `bytes`.
+    pub fn new(bytes: usize) -> Ring {
+        let slot = || UnsafeCell::new(Message { bytes: vec![0; bytes].into(), len: 0 });
+        Ring { sent: Padded::default(), received: Padded::default(), slots: [slot(), slot()] }
+    }
+
+    /// Waits for room, then lets `fill` write the message and give its length.
+    pub fn send(
+        &self,
+        bell: &Bell,
+        patience: Patience,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> Result<(), Stopped> {
+        let sent = self.sent.0.load(Ordering::Relaxed);
+        bell.wait(patience, || sent - self.received.0.load(Ordering::Acquire) < DEPTH)?;
+        self.slots[(sent % DEPTH) as usize].with_mut(|slot| {
+            // SAFETY: the receiver has given this slot back (checked above), and there is one sender.
+            let slot = unsafe { &mut *slot };
+            slot.len = fill(&mut slot.bytes);
+        });
+        self.sent.0.store(sent + 1, Ordering::Release);
+        bell.ring();
+        Ok(())
+    }
+
+    /// Waits for the next message and shows it to `take`.
+    pub fn recv(&self, bell: &Bell, patience: Patience, take: &mut dyn FnMut(&[u8])) -> Result<(), Stopped> {
+        let received = self.received.0.load(Ordering::Relaxed);
+        bell.wait(patience, || self.sent.0.load(Ordering::Acquire) > received)?;
+        self.slots[(received % DEPTH) as usize].with(|slot| {
+            // SAFETY: the sender has filled this slot (checked above) and keeps off until it is given back.
+            let slot = unsafe { &*slot };
+            take(&slot.bytes[..slot.len]);
+        });
+        self.received.0.store(received + 1, Ordering::Release);
+        bell.ring();
+        Ok(())
+    }
+}
