@@ -1,5 +1,6 @@
 //! Developer commands, `cargo xtask <command>`: one file each.
 
+mod bench_peers;
 mod ci;
 mod command;
 mod fetch;
@@ -25,6 +26,8 @@ enum Command {
     Test(test::Args),
     /// Ask other engines for the right logits and store them (about 20 minutes)
     Oracle,
+    /// Time headsaw and llama.cpp in turn on the same model and print the table
+    BenchPeers(bench_peers::Args),
     /// What CI runs: formatting, clippy, number of crates, tests
     Ci,
 }
@@ -44,6 +47,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Fetch => fetch::run(),
         Command::Test(args) => test::run(args),
         Command::Oracle => oracle::run(),
+        Command::BenchPeers(args) => bench_peers::run(args),
         Command::Ci => ci::run(),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// Names the model file; tests that need it skip themselves, with a word, when it is not set.
 const MODEL_VARIABLE: &str = "HEADSAW_SMOLLM2";
@@ -36,13 +36,26 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &model {
         command.env(MODEL_VARIABLE, path);
     }
-    let mut child = command.spawn().context("cannot start cargo test")?;
-    let counts = follow(BufReader::new(child.stdout.take().expect("a pipe")), io::stdout().lock())?;
-    let status = child.wait()?;
+    let (mut counts, mut good) = count(&mut command)?;
+    if args.cargo.is_empty() {
+        let mut loom =
+            cargo(&["test", "--package", "headsaw-run", "--features", "loom", "--lib", "transport::loom_tests"]);
+        let (more, also) = count(loom.stdout(Stdio::piped()))?;
+        counts.passed += more.passed;
+        counts.failed += more.failed;
+        good &= also;
+    }
     let skipped = if model.is_some() { "" } else { " (without the model: see the warning at the top)" };
     println!("{} passed, {} failed{skipped}", counts.passed, counts.failed);
-    ensure!(status.success() && counts.failed == 0, "cargo test: {status}");
+    ensure!(good && counts.failed == 0, "cargo test failed");
     Ok(())
+}
+
+/// Run a cargo test, show and count what it prints; whether it succeeded.
+fn count(command: &mut Command) -> Result<(Counts, bool)> {
+    let mut child = command.spawn().context("cannot start cargo test")?;
+    let counts = follow(BufReader::new(child.stdout.take().expect("a pipe")), io::stdout().lock())?;
+    Ok((counts, child.wait()?.success()))
 }
 
 /// Tests that ran.
