@@ -11,7 +11,7 @@ import re
 import gguf
 import numpy as np
 
-PROMPTS = ["In the beginning", "And the king said unto", "Blessed is the man that"]
+PROMPTS = ["And the king said unto him,", "And it came to pass", "The words of"]
 SAMPLED = 60
 # GPT-2's pattern; the letters of an English prompt are enough here
 WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
@@ -131,7 +131,7 @@ def main():
     args.add_argument("prompts", nargs="*", default=PROMPTS)
     args.add_argument("--loss", action="store_true")
     args.add_argument("--seed", type=int, default=1)
-    args = args.parse_args()
+    args = args.parse_intermixed_args()
     f = File(args.file)
     if args.loss:
         return held_out_loss(f)

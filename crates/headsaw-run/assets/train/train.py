@@ -33,8 +33,8 @@ CORPUS_COMMAND = ["bible", "-f", "gen1:1-rev22:21"]  # Debian packages bible-kjv
 CORPUS_SHA256 = "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d"
 HELD_OUT = 0.03  # the last part of the text is never trained on
 
-STEP_COUNT, DECAY_STEP = 1250, 800  # from DECAY_STEP on the rate falls
-LONG_STEP = 1050  # from here on a batch is 8 windows of 512 tokens, before 16 of 256
+STEP_COUNT, DECAY_STEP = 1100, 800  # from DECAY_STEP on the rate falls
+LONG_STEP = 1000  # from here on a batch is 8 windows of 512 tokens, before 16 of 256
 STEP_TOKENS, WINDOW, WINDOW_LONG = 4096, 256, 512
 WARMUP_STEPS = 40
 QUERY_BLOCK = 64
