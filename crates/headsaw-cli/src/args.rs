@@ -1,17 +1,19 @@
 //! The flags, once: parsing, `--help` and completions come from here.
 
-use crate::{completions, inspect, plan, verify};
+use crate::{bench, completions, demo, inspect, plan, run, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Cut a Transformer by heads and by stages, and run the cut.
 #[derive(Debug, Parser)]
 #[command(name = "headsaw", version, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "Examples:
+  headsaw demo                             the idea, on a model inside headsaw
   headsaw inspect llama-3.1-70b            which cuts are even
   headsaw verify smollm2-135m --tp 4       what each of 4 devices would hold
   headsaw plan smollm2-135m --tp 3 -o plan.json
+  headsaw run model.gguf -p 'Once upon a time' --plan plan.json
 
-MODEL is a GGUF file, a Hugging Face folder or its config.json, or a preset's name.
+MODEL is a GGUF file, a Hugging Face folder or its config.json, a preset's name (see inspect), or demo.
 Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted.")]
 pub struct Cli {
     /// Print exactly one JSON object to stdout, all else to stderr
@@ -35,9 +37,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    Demo(demo::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
     Plan(plan::Args),
+    Run(run::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
 }
 

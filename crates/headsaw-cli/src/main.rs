@@ -2,13 +2,22 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod completions;
 mod cut;
+mod demo;
+mod engine;
 mod error;
 mod inspect;
+mod interrupt;
+mod lang;
 mod model;
 mod output;
 mod plan;
+mod prompts;
+mod report;
+mod run;
+mod stream;
 mod table;
 mod verify;
 
@@ -27,6 +36,7 @@ fn main() -> ExitCode {
         }
     };
     cli.color.apply();
+    interrupt::listen();
     match act(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
@@ -35,9 +45,12 @@ fn main() -> ExitCode {
 
 fn act(cli: &Cli) -> Result<(), Failure> {
     match &cli.verb {
+        Verb::Demo(args) => demo::act(args, cli.json),
         Verb::Inspect(args) => inspect::act(args, cli.json),
         Verb::Verify(args) => verify::act(args, cli.json),
         Verb::Plan(args) => plan::act(args, cli.json),
+        Verb::Run(args) => run::act(args, cli.json),
+        Verb::Bench(args) => bench::act(args, cli.json),
         Verb::Completions(args) => completions::act(args, cli.json),
     }
 }

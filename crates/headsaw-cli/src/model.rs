@@ -1,4 +1,4 @@
-//! MODEL on the command line: a GGUF file, a Hugging Face folder or its config.json, a preset's name.
+//! MODEL on the command line: a GGUF file, a Hugging Face folder or its config.json, a preset's name, or `demo`.
 
 use crate::error::Failure;
 use headsaw::spec::model::ModelSpec;
@@ -18,6 +18,9 @@ pub struct Model {
     pub given: String,
 }
 
+/// The name of the model inside headsaw.
+const EMBEDDED: &str = "demo";
+
 /// Largest JSON file (a plan, a config) that is read; the largest real ones have some hundred kilobytes.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 
@@ -25,11 +28,11 @@ impl Model {
     /// Finds the model.
     pub fn find(given: &str) -> Result<Model, Failure> {
         let path = Path::new(given);
-        if path.is_dir() {
-            return Model::folder(given, path);
-        }
         if path.exists() {
-            return if is_json(path) { Model::config(given, path) } else { Model::weights(given, path) };
+            return ModelFile::open(path).map(|file| Model::of(given, file)).map_err(Failure::input);
+        }
+        if given.eq_ignore_ascii_case(EMBEDDED) {
+            return Model::embedded();
         }
         match presets::find(given) {
             Some(spec) => Ok(Model { spec, file: None, given: given.into() }),
@@ -37,28 +40,16 @@ impl Model {
         }
     }
 
-    fn folder(given: &str, path: &Path) -> Result<Model, Failure> {
-        let config = path.join("config.json");
-        if !config.exists() {
-            return Err(Failure::Input(format!(
-                "{given}: a folder without config.json; give a Hugging Face folder, or the GGUF file itself"
-            )));
-        }
-        Model::config(given, &config)
+    /// The model inside headsaw.
+    pub fn embedded() -> Result<Model, Failure> {
+        let file = ModelFile::from_bytes(headsaw_run::demo::MODEL).map_err(Failure::failed)?;
+        Ok(Model::of(EMBEDDED, file))
     }
 
-    fn config(given: &str, path: &Path) -> Result<Model, Failure> {
-        let text = read_text(path)?;
-        let folder =
-            path.canonicalize().ok().and_then(|full| Some(full.parent()?.file_name()?.to_string_lossy().into_owned()));
-        let spec = ModelSpec::from_hf_config(folder.as_deref().unwrap_or("model"), &text)
-            .map_err(|e| Failure::Input(format!("{}: {e}", path.display())))?;
-        Ok(Model { spec, file: None, given: given.into() })
-    }
-
-    fn weights(given: &str, path: &Path) -> Result<Model, Failure> {
-        let file = ModelFile::open(path).map_err(Failure::input)?;
-        Ok(Model { spec: file.spec().clone(), file: Some(file), given: given.into() })
+    fn of(given: &str, file: ModelFile) -> Model {
+        let spec = file.spec().clone();
+        let weighs = file.tensors().next().is_some(); // a config.json alone has none
+        Model { spec, file: weighs.then_some(file), given: given.into() }
     }
 
     /// The BLAKE3 that plans keep of a model, where there is a file.

@@ -12,8 +12,6 @@ pub const BOLD: Style = Style::new().bold();
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
 /// What is wrong.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What matters less.
-pub const DIM: Style = Style::new().dimmed();
 
 /// `text` in a style; the stream takes the style out where colours are not wanted.
 pub fn styled(style: Style, text: &str) -> String {
@@ -59,6 +57,12 @@ impl Screen {
         }
         print(text)
     }
+}
+
+/// A path that cannot be written is better known before the run.
+pub fn writable(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() { Ok(()) } else { Err(Failure::Input(format!("{}: no such folder", folder.display()))) }
 }
 
 /// Writes a file under another name first, so that a half-written file is never seen under its own.

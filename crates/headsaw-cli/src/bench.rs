@@ -1,0 +1,191 @@
+//! `headsaw bench`: how fast prompts and generation go, in two separate tests.
+
+use crate::cut::{CutArgs, CutJson, Demand};
+use crate::engine::{self, ComputeArgs};
+use crate::error::Failure;
+use crate::model::Model;
+use crate::output::{BOLD, print, print_json, say, styled};
+use crate::report::{DeviceJson, devices_json};
+use crate::table::{Table, facts};
+use headsaw::plan::Plan;
+use headsaw::units::Bytes;
+use headsaw_run::generate::{Engine, Flow, Options, Phase, Report};
+use headsaw_run::weights::{ModelFile, Weight};
+use serde::Serialize;
+
+/// Measure how fast prompts and generation go
+///
+/// Two separate tests: a prompt of pseudo-random tokens, and generation from an empty context (greedy, going on after
+/// an end of text). One warm-up round, then min, median and max of the rounds.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headsaw bench model.gguf --lanes 2
+  headsaw bench model.gguf -p 128 -n 32 -r 3 --tp 2 --lanes 1 --json
+  headsaw bench demo -n 0                        the prompt test only")]
+pub struct Args {
+    /// GGUF file or Hugging Face folder; demo is the model inside headsaw
+    model: String,
+    /// Tokens of the prompt; 0 leaves the test out
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    prompt: u32,
+    /// Tokens to generate; 0 leaves the test out
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
+    tokens: u32,
+    /// Rounds of each test
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    #[command(flatten)]
+    cut: CutArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    model: &'a str,
+    cut: CutJson,
+    kernels: &'a str,
+    prompt: Option<Test>,
+    generation: Option<Test>,
+    weight_bytes_per_token: Bytes,
+    devices: Vec<DeviceJson>,
+}
+
+/// One test's outcome.
+#[derive(Serialize)]
+struct Test {
+    tokens: u32,
+    tokens_per_second: Spread,
+    /// Weights read, in the median round; only where each token reads them all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gigabytes_per_second: Option<f64>,
+    rounds: Vec<f64>,
+}
+
+#[derive(Serialize)]
+struct Spread {
+    min: f64,
+    median: f64,
+    max: f64,
+}
+
+/// Measures.
+pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    if args.prompt == 0 && args.tokens == 0 {
+        return Err(Failure::input("-p 0 -n 0: nothing to measure"));
+    }
+    let model = Model::find(&args.model)?;
+    let file = engine::weights(&model)?;
+    let plan = plan(args, &model)?;
+    let compute = args.compute.compute()?;
+    let kernels = compute.name();
+    let mut engine = engine::load(file, &plan, compute)?;
+    let bytes = weights_per_token(file, &engine)?;
+    let prompt = (args.prompt > 0).then(|| prompt_test(args, &plan, &mut engine)).transpose()?;
+    let mut generation = (args.tokens > 0).then(|| generation_test(args, &plan, &mut engine)).transpose()?;
+    if let Some(test) = &mut generation {
+        test.gigabytes_per_second = Some(bytes.0 as f64 * test.tokens_per_second.median / 1e9);
+    }
+    let devices = devices_json(&engine.devices());
+    let name = &plan.model.name;
+    let cut = CutJson::of(&plan);
+    let result = Json { model: name, cut, kernels, prompt, generation, weight_bytes_per_token: bytes, devices };
+    if json { print_json(&result) } else { print(&human(&result, &plan)) }
+}
+
+fn plan(args: &Args, model: &Model) -> Result<Plan, Failure> {
+    let context = args.prompt.max(args.tokens.saturating_add(1));
+    let room = args.cut.context.unwrap_or(model.spec.context).min(model.spec.context);
+    if context > room {
+        return Err(Failure::Input(format!(
+            "-p {} -n {}: the context holds {room} tokens ({} was made for {}); take fewer",
+            args.prompt, args.tokens, model.spec.name, model.spec.context
+        )));
+    }
+    args.cut.plan(model, Some(Demand { sequences: 1, prompt: args.prompt.max(1), context }))
+}
+
+fn prompt_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Test, Failure> {
+    let prompt = random_tokens(args.prompt, plan.model.vocab);
+    test("prompt", args, args.prompt, || round(engine, &prompt, 1).map(|report| report.prefill))
+}
+
+fn generation_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Test, Failure> {
+    let prompt = random_tokens(1, plan.model.vocab);
+    // The first token comes of the prompt; the others are generated.
+    test("generation", args, args.tokens, || round(engine, &prompt, args.tokens + 1).map(|report| report.decode))
+}
+
+fn round(engine: &mut Engine, prompt: &[u32], tokens: u32) -> Result<Report, Failure> {
+    let options = Options { digest: false, ..Options::greedy(tokens as usize) };
+    Ok(engine.generate(&[prompt.to_vec()], &options, &mut |_| Flow::Continue)?)
+}
+
+fn test(
+    name: &str,
+    args: &Args,
+    tokens: u32,
+    mut round: impl FnMut() -> Result<Phase, Failure>,
+) -> Result<Test, Failure> {
+    let mut rates = Vec::new();
+    for i in 0..=args.rounds {
+        let rate = round()?.tokens_per_second();
+        if i > 0 {
+            rates.push(rate); // the first was to warm up
+            say(&format!("{name} round {i} of {}: {rate:.1} tokens/s\n", args.rounds));
+        }
+    }
+    Ok(Test { tokens, tokens_per_second: spread(&rates), gigabytes_per_second: None, rounds: rates })
+}
+
+fn spread(rates: &[f64]) -> Spread {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let median =
+        if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] };
+    Spread { min: sorted[0], median, max: sorted[sorted.len() - 1] }
+}
+
+/// The same tokens in every run (SplitMix64, Steele et al. 2014).
+fn random_tokens(count: u32, vocab: u32) -> Vec<u32> {
+    let mut state = 0u64;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    (0..count).map(|_| (next() % u64::from(vocab)) as u32).collect()
+}
+
+/// All that the devices hold, but of a separate embedding only one row is read.
+fn weights_per_token(file: &ModelFile, engine: &Engine) -> Result<Bytes, Failure> {
+    let held: Bytes = engine.devices().iter().map(|device| device.weight_bytes).sum();
+    let spec = file.spec();
+    if spec.tied {
+        return Ok(held);
+    }
+    let dtype = file.dtype(Weight::Embedding).map_err(Failure::failed)?;
+    let elements = u64::from(spec.vocab) * u64::from(spec.width);
+    let embedding = elements / u64::from(dtype.block()) * u64::from(dtype.block_bytes());
+    Ok(Bytes(held.0.saturating_sub(embedding)))
+}
+
+fn human(result: &Json, plan: &Plan) -> String {
+    let mut table = Table::new(&["<test", "tokens", "min", "median", "max", "<"]);
+    for (name, test) in [("prompt", &result.prompt), ("generation", &result.generation)] {
+        let Some(test) = test else { continue };
+        let Spread { min, median, max } = test.tokens_per_second;
+        let rates = [min, median, max].map(|rate| format!("{rate:.1}"));
+        table.row([vec![name.into(), test.tokens.to_string()], rates.to_vec(), vec!["tokens/s".into()]].concat());
+    }
+    let mut read = vec![
+        ("kernels", format!("{}, {} device(s) of {} lane(s)", result.kernels, plan.devices.len(), plan.lanes)),
+        ("weights read", format!("{} a generated token", result.weight_bytes_per_token)),
+    ];
+    if let Some(rate) = result.generation.as_ref().and_then(|test| test.gigabytes_per_second) {
+        read.push(("", format!("{rate:.2} GB/s in the median round")));
+    }
+    format!("{}\n{}{}", styled(BOLD, result.model), table.show(), facts(&read))
+}

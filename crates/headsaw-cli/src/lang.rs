@@ -1,0 +1,131 @@
+//! What the demo says, in two languages, in one table.
+
+use clap::ValueEnum;
+
+/// A language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// English
+    En,
+    /// 中文
+    Zh,
+}
+
+impl Lang {
+    /// The one that the environment asks for, by the usual order of variables.
+    pub fn from_environment() -> Lang {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let wanted = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set).unwrap_or_default();
+        if wanted.to_lowercase().starts_with("zh") { Lang::Zh } else { Lang::En }
+    }
+
+    /// What to say in it.
+    pub fn words(self) -> &'static Words {
+        match self {
+            Lang::En => &ENGLISH,
+            Lang::Zh => &CHINESE,
+        }
+    }
+}
+
+/// All sentences of the demo.
+pub struct Words {
+    /// Layers, heads, size of the file.
+    pub opening: fn(u32, u32, &str) -> String,
+    /// Heads, devices, heads a device.
+    pub heads: fn(u32, u32, u32) -> String,
+    /// Device, stage, heads, KV heads, layers, weights, peak memory.
+    pub devices: [&'static str; 7],
+    /// Heads a device, steps, units.
+    pub steps: fn(u32, u32, u32) -> String,
+    /// project, attend, merge.
+    pub step_names: [&'static str; 3],
+    /// The heading of a slot.
+    pub slot: fn(u32) -> String,
+    /// A head in a slot.
+    pub head: fn(u32) -> String,
+    /// Heads, steps, slots one by one, slots overlapped, speed-up, bubble in percent.
+    pub slots: fn(u32, u32, u32, u32, f64, f64) -> String,
+    /// Before a run: how it is cut.
+    pub uncut: fn(u32) -> String,
+    /// The even cut: devices, heads each.
+    pub even: fn(u32, u32) -> String,
+    /// The uneven cut: devices, their heads.
+    pub uneven: fn(u32, &str) -> String,
+    /// The heading of the digests.
+    pub digests: &'static str,
+    /// All digests are equal.
+    pub same: &'static str,
+    /// They are not.
+    pub different: &'static str,
+}
+
+const ENGLISH: Words = Words {
+    opening: |layers, heads, size| {
+        format!("A small Transformer ({layers} layers, {heads} heads, {size}, inside this program), cut twice.")
+    },
+    heads: |heads, devices, each| {
+        format!(
+            "By heads: {heads} heads over {devices} devices, {each} each. A device holds only its heads, its MLP columns and its\n\
+             vocabulary rows, and works alone until the partial results are brought together."
+        )
+    },
+    devices: ["<device", "stage", "heads", "KV heads", "layers", "weights", "peak memory"],
+    steps: |heads, steps, units| {
+        format!(
+            "By steps: a head's work has {steps} steps: project (Q, K, V, rotary), attend (scores, softmax, weighted sum\n\
+             of V) and merge (its part of the output projection). {heads} heads × {steps} steps = {units} units a layer on each device.\n\
+             Where the steps use lanes of their own, head 2 is in project while head 1 is in attend:"
+        )
+    },
+    step_names: ["project", "attend", "merge"],
+    slot: |slot| format!("slot {slot}"),
+    head: |head| format!("head {head}"),
+    slots: |heads, steps, serial, pipelined, speedup, bubble| {
+        format!(
+            "{heads} + {steps} − 1 = {pipelined} slots instead of {serial}: {speedup:.1} times as fast, bubble {bubble:.0} %. (The ideal, for equal\n\
+             steps on lanes of their own; what follows is run, not drawn.)"
+        )
+    },
+    uncut: |heads| format!("Uncut: 1 device with all {heads} heads"),
+    even: |devices, each| format!("Cut: {devices} devices × {each} heads"),
+    uneven: |devices, heads| format!("Cut unevenly: {devices} devices with {heads} heads"),
+    digests: "Digest of all logits that were sampled from",
+    same: "The same bits under every cut.",
+    different: "The bits differ: this must not happen, please report it.",
+};
+
+const CHINESE: Words = Words {
+    opening: |layers, heads, size| {
+        format!("一个小 Transformer（{layers} 层，{heads} 个头，{size}，内嵌在本程序中），切两次。")
+    },
+    heads: |heads, devices, each| {
+        format!(
+            "按头切：{heads} 个头分给 {devices} 个设备，每个设备 {each} 个头。设备只保存自己的头、MLP 列和词表行，\n\
+             各自独立计算，直到需要把部分结果合并。"
+        )
+    },
+    devices: ["<设备", "阶段", "头", "KV 头", "层", "权重", "内存峰值"],
+    steps: |heads, steps, units| {
+        format!(
+            "按步切：一个头的工作分为 {steps} 步：project（Q、K、V 与旋转位置编码）、attend（打分、softmax、对 V 加权求和）、\n\
+             merge（输出投影中属于该头的部分）。每个设备每层 {heads} 个头 × {steps} 步 = {units} 个工作单元。\n\
+             各步使用各自的通道时，头 1 进入 attend，头 2 同时进入 project："
+        )
+    },
+    step_names: ["project", "attend", "merge"],
+    slot: |slot| format!("时隙 {slot}"),
+    head: |head| format!("头 {head}"),
+    slots: |heads, steps, serial, pipelined, speedup, bubble| {
+        format!(
+            "{heads} + {steps} − 1 = {pipelined} 个时隙，而不是 {serial} 个：快 {speedup:.1} 倍，气泡 {bubble:.0} %。（这是理想值：各步耗时相等、\n\
+             各有通道；下面是真实运行，不是示意图。）"
+        )
+    },
+    uncut: |heads| format!("不切：1 个设备，全部 {heads} 个头"),
+    even: |devices, each| format!("均匀切分：{devices} 个设备 × {each} 个头"),
+    uneven: |devices, heads| format!("不均匀切分：{devices} 个设备，头数 {heads}"),
+    digests: "采样所用全部 logits 的摘要",
+    same: "无论怎么切，每一位都相同。",
+    different: "结果不一致：这不应该发生，请报告。",
+};

@@ -1,0 +1,97 @@
+//! What a run did, for people and for scripts.
+
+use crate::output::hex;
+use crate::table::{Table, facts};
+use headsaw::units::Bytes;
+use headsaw_run::generate::{DeviceReport, Finish, Phase, Report};
+use serde::Serialize;
+use std::ops::Range;
+
+/// Tokens and the time they took.
+#[derive(Debug, Serialize)]
+pub struct PhaseJson {
+    tokens: u64,
+    seconds: f64,
+    tokens_per_second: f64,
+}
+
+impl From<Phase> for PhaseJson {
+    fn from(phase: Phase) -> PhaseJson {
+        PhaseJson { tokens: phase.tokens, seconds: phase.seconds, tokens_per_second: phase.tokens_per_second() }
+    }
+}
+
+/// What a device holds and uses; spans are `[start, end)`.
+#[derive(Debug, Serialize)]
+pub struct DeviceJson {
+    device: u32,
+    stage: usize,
+    heads: [u32; 2],
+    kv_heads: [u32; 2],
+    layers: [u32; 2],
+    weight_bytes: Bytes,
+    memory_bytes_peak: Bytes,
+}
+
+impl From<&DeviceReport> for DeviceJson {
+    fn from(device: &DeviceReport) -> DeviceJson {
+        let ends = |range: &Range<u32>| [range.start, range.end];
+        DeviceJson {
+            device: device.device.0,
+            stage: device.stage,
+            heads: ends(&device.heads),
+            kv_heads: ends(&device.kv_heads),
+            layers: ends(&device.layers),
+            weight_bytes: device.weight_bytes,
+            memory_bytes_peak: device.memory_bytes_peak,
+        }
+    }
+}
+
+/// All devices.
+pub fn devices_json(devices: &[DeviceReport]) -> Vec<DeviceJson> {
+    devices.iter().map(DeviceJson::from).collect()
+}
+
+/// Why a prompt's text ended, as scripts know it from other tools.
+pub fn finish_word(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Length => "length",
+        Finish::Stop => "stop",
+        Finish::Cancelled => "cancelled",
+    }
+}
+
+/// Speed, devices, digest.
+pub fn summary(report: &Report, devices: &[DeviceReport]) -> String {
+    let columns = ["<device", "stage", "heads", "KV heads", "layers", "weights", "peak memory"];
+    let digest = facts(&[("logits digest", hex(&report.logits_digest))]);
+    format!("{}{}{digest}", speeds(report), devices_table(&columns, devices))
+}
+
+fn speeds(report: &Report) -> String {
+    let mut table = Table::new(&["<", "tokens", "seconds", "tokens/s"]);
+    for (name, phase) in [("prompt", report.prefill), ("generation", report.decode)] {
+        let rate = if phase.tokens == 0 { "-".into() } else { format!("{:.1}", phase.tokens_per_second()) };
+        table.row(vec![name.into(), phase.tokens.to_string(), format!("{:.3}", phase.seconds), rate]);
+    }
+    table.show()
+}
+
+/// A row a device, under headings of any language.
+pub fn devices_table(columns: &[&str; 7], devices: &[DeviceReport]) -> String {
+    let span = |range: &Range<u32>| format!("{}..{}", range.start, range.end);
+    let mut table = Table::new(columns);
+    for device in devices {
+        table.row(vec![
+            device.device.0.to_string(),
+            device.stage.to_string(),
+            span(&device.heads),
+            span(&device.kv_heads),
+            span(&device.layers),
+            device.weight_bytes.to_string(),
+            device.memory_bytes_peak.to_string(),
+        ]);
+    }
+    table.show()
+}

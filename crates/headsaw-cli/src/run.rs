@@ -1,0 +1,280 @@
+//! `headsaw run`: prompts through a cut model.
+
+use crate::cut::{CutArgs, CutJson, Demand};
+use crate::engine::{self, ComputeArgs};
+use crate::error::Failure;
+use crate::interrupt::{self, Cleanly};
+use crate::model::Model;
+use crate::output::{self, BOLD, hex, print, print_json, say, styled};
+use crate::prompts::{self, PromptArgs};
+use crate::report::{DeviceJson, PhaseJson, devices_json, finish_word, summary};
+use crate::stream::Text;
+use headsaw::plan::Plan;
+use headsaw_run::generate::{Event, Flow, Options, Report};
+use headsaw_run::sample::Sampling;
+use headsaw_run::tokenizer::Tokenizer;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Run prompts through a cut model
+///
+/// Runs prompts through a model cut over devices (groups of threads that hold only their slices). The logits are the
+/// same bits under every cut: compare the digests.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headsaw run demo -p 'In the beginning' --tp 4
+  headsaw run model.gguf -p 'Once upon a time' -n 64 --tp 3 --pp 2 --json
+  headsaw run model.gguf --prompts questions.txt --temperature 0.7 --seed 1
+  echo 'The capital of France is' | headsaw run model.gguf -p - --stop '\\n' -n 16")]
+pub struct Args {
+    /// GGUF file or Hugging Face folder; demo is the model inside headsaw
+    model: String,
+    #[command(flatten)]
+    prompts: PromptArgs,
+    /// Tokens to generate for each prompt [default: 128, or what the context has room for]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: Option<u32>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// End a text where this comes; may be repeated. \n, \t and \\ are what they usually are
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+    /// Go on after the model's end of text
+    #[arg(long)]
+    ignore_eos: bool,
+    /// Write every logit that was sampled from: safetensors, f32, a tensor [tokens, V] a prompt
+    #[arg(long, value_name = "FILE")]
+    logits: Option<PathBuf>,
+    #[command(flatten)]
+    cut: CutArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// How a token is picked.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Sampling")]
+struct SamplingArgs {
+    /// 0 takes the most likely token; higher is more random
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
+    temperature: f32,
+    /// Draw from the N most likely tokens only; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top_k: usize,
+    /// Draw from the fewest tokens that together have this probability
+    #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true)]
+    top_p: f32,
+    /// The same seed draws the same tokens, under any cut
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+const TOKENS: u32 = 128;
+
+#[derive(Serialize)]
+struct Json<'a> {
+    model: &'a str,
+    cut: CutJson,
+    kernels: &'a str,
+    outputs: Vec<OutputJson<'a>>,
+    logits_digest: String,
+    prefill: PhaseJson,
+    decode: PhaseJson,
+    devices: Vec<DeviceJson>,
+}
+
+#[derive(Serialize)]
+struct OutputJson<'a> {
+    prompt: &'a str,
+    prompt_tokens: &'a [u32],
+    tokens: &'a [u32],
+    text: &'a str,
+    logits_digest: String,
+    finish_reason: &'static str,
+}
+
+/// Prompts as people and as the model see them, and the texts that follow.
+struct Work {
+    tokenizer: Tokenizer,
+    prompts: Vec<String>,
+    ids: Vec<Vec<u32>>,
+    stops: Vec<String>,
+}
+
+/// Runs the prompts.
+pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    let prompts = args.prompts.read()?;
+    args.logits.as_deref().map_or(Ok(()), output::writable)?;
+    let model = Model::find(&args.model)?;
+    let file = engine::weights(&model)?;
+    let tokenizer = Tokenizer::from_model(file).map_err(Failure::input)?;
+    let ids = prompts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<Vec<_>, _>>();
+    let work = Work { ids: ids.map_err(Failure::input)?, tokenizer, prompts, stops: stops(&args.stop)? };
+    let (plan, tokens) = plan(args, &model, &work)?;
+    let options = options(args, tokens, &work)?;
+    let compute = args.compute.compute()?;
+    let kernels = compute.name();
+    let mut engine = engine::load(file, &plan, compute)?;
+    let mut show = Show { work: &work, texts: vec![Text::default(); work.ids.len()], quiet: json, failure: None };
+    let cleanly = Cleanly::begin();
+    let report = engine.generate(&work.ids, &options, &mut |event| show.event(event))?;
+    let interrupted = interrupt::asked();
+    drop(cleanly);
+    let texts = show.end()?;
+    if let Some(path) = &args.logits {
+        output::write_file(path, |file| write_logits(file, &report, plan.model.vocab))?;
+    }
+    say(&summary(&report, &engine.devices()));
+    if json {
+        print_json(&Json {
+            model: &plan.model.name,
+            cut: CutJson::of(&plan),
+            kernels,
+            outputs: outputs(&work, &report, &texts),
+            logits_digest: hex(&report.logits_digest),
+            prefill: report.prefill.into(),
+            decode: report.decode.into(),
+            devices: devices_json(&engine.devices()),
+        })?;
+    }
+    if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+fn outputs<'a>(work: &'a Work, report: &'a Report, texts: &'a [Text]) -> Vec<OutputJson<'a>> {
+    let all = work.prompts.iter().zip(&work.ids).zip(&report.outputs).zip(texts);
+    all.map(|(((prompt, prompt_tokens), output), text)| OutputJson {
+        prompt,
+        prompt_tokens,
+        tokens: &output.tokens,
+        text: text.text(),
+        logits_digest: hex(&output.logits_digest),
+        finish_reason: finish_word(output.finish),
+    })
+    .collect()
+}
+
+/// `\n`, `\t` and `\\` in stop texts.
+fn stops(given: &[String]) -> Result<Vec<String>, Failure> {
+    if given.iter().any(String::is_empty) {
+        return Err(Failure::input("--stop: an empty text would stop at once"));
+    }
+    let keep = "\u{1}"; // stands for a backslash meanwhile
+    let plain =
+        |text: &String| text.replace("\\\\", keep).replace("\\n", "\n").replace("\\t", "\t").replace(keep, "\\");
+    Ok(given.iter().map(plain).collect())
+}
+
+/// The plan, and how many tokens each prompt gets.
+fn plan(args: &Args, model: &Model, work: &Work) -> Result<(Plan, u32), Failure> {
+    let lengths = work.ids.iter().map(Vec::len);
+    let longest = lengths.clone().max().unwrap_or(0);
+    let room = args.cut.context.unwrap_or(model.spec.context).min(model.spec.context) as usize;
+    if longest > room {
+        let which = lengths.clone().position(|length| length == longest).unwrap_or(0) + 1;
+        return Err(Failure::Input(format!(
+            "prompt {which} has {longest} tokens: the context holds {room} ({} was made for {}); shorten it",
+            model.spec.name, model.spec.context
+        )));
+    }
+    // The last token needs no place: nothing comes after it.
+    let most = (room - longest + 1) as u32;
+    let tokens = args.tokens.unwrap_or(TOKENS.min(most));
+    if tokens > most {
+        return Err(Failure::Input(format!(
+            "-n {tokens}: after a prompt of {longest} tokens the context of {room} has room for {most}"
+        )));
+    }
+    let demand =
+        Demand { sequences: work.ids.len() as u32, prompt: longest as u32, context: longest as u32 + tokens - 1 };
+    Ok((args.cut.plan(model, Some(demand))?, tokens))
+}
+
+fn options(args: &Args, tokens: u32, work: &Work) -> Result<Options, Failure> {
+    let SamplingArgs { temperature, top_k, top_p, seed } = args.sampling;
+    let sampling = Sampling { temperature, top_k, top_p, seed };
+    sampling.check().map_err(|e| Failure::Input(format!("--{e}")))?;
+    Ok(Options {
+        sampling,
+        stop_ids: if args.ignore_eos { Vec::new() } else { work.tokenizer.eos().to_vec() },
+        keep_logits: args.logits.is_some(),
+        ..Options::greedy(tokens as usize)
+    })
+}
+
+/// Shows texts as they come: one prompt's token by token, several each when it is done.
+struct Show<'a> {
+    work: &'a Work,
+    texts: Vec<Text>,
+    quiet: bool,
+    failure: Option<Failure>,
+}
+
+impl Show<'_> {
+    fn event(&mut self, event: Event) -> Flow {
+        match event {
+            Event::Prefilled { .. } => {}
+            Event::Token { prompt, token } => {
+                let stopped = self.texts[prompt].push(&self.work.tokenizer, token, &self.work.stops);
+                if self.work.ids.len() == 1 {
+                    let fresh = self.texts[prompt].fresh(&self.work.stops).to_string();
+                    self.show(&fresh);
+                }
+                if stopped && !interrupt::asked() && self.failure.is_none() {
+                    return Flow::Stop;
+                }
+            }
+            Event::Finished { prompt, .. } => self.finished(prompt),
+        }
+        if interrupt::asked() || self.failure.is_some() { Flow::Cancel } else { Flow::Continue }
+    }
+
+    fn finished(&mut self, prompt: usize) {
+        let rest = self.texts[prompt].finish(&self.work.stops).to_string();
+        if self.work.ids.len() == 1 {
+            self.show(&format!("{rest}\n"));
+        } else {
+            let name = format!("prompt {}: {}", prompt + 1, prompts::short(&self.work.prompts[prompt]));
+            let text = self.texts[prompt].text().to_string();
+            self.show(&format!("{}\n{text}\n\n", styled(BOLD, &name)));
+        }
+    }
+
+    fn show(&mut self, text: &str) {
+        if !self.quiet && self.failure.is_none() && !text.is_empty() {
+            self.failure = print(text).err();
+        }
+    }
+
+    /// Shows what an interrupted run has, and gives the texts.
+    fn end(mut self) -> Result<Vec<Text>, Failure> {
+        for prompt in 0..self.texts.len() {
+            if !self.texts[prompt].finished() {
+                self.finished(prompt);
+            }
+        }
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.texts),
+        }
+    }
+}
+
+/// One tensor `prompt.N`, `[tokens, V]`, a prompt: the safetensors format, written as it comes.
+fn write_logits(file: &mut dyn Write, report: &Report, vocab: u32) -> io::Result<()> {
+    let mut at = 0;
+    let mut header = serde_json::Map::new();
+    for (i, output) in report.outputs.iter().enumerate() {
+        let bytes = 4 * output.logits.len();
+        let shape = [output.logits.len() / vocab as usize, vocab as usize];
+        let tensor = serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [at, at + bytes] });
+        header.insert(format!("prompt.{i}"), tensor);
+        at += bytes;
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    let mut logits = report.outputs.iter().flat_map(|output| &output.logits);
+    logits.try_for_each(|logit| file.write_all(&logit.to_le_bytes()))
+}
