@@ -42,7 +42,7 @@ impl Model {
 
     /// The model inside headsaw.
     pub fn embedded() -> Result<Model, Failure> {
-        let file = ModelFile::from_bytes(headsaw_run::demo::MODEL).map_err(Failure::failed)?;
+        let file = headsaw_run::demo::model().map_err(Failure::failed)?;
         Ok(Model::of(EMBEDDED, file))
     }
 

@@ -1,0 +1,356 @@
+//! The real binary, as people and scripts use it.
+
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headsaw"));
+    for name in ["HEADSAW_ISA", "HEADSAW_BACKEND", "HEADSAW_COLOR", "LC_ALL", "LC_MESSAGES", "LANG", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ended(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    let ran = Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) };
+    assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    ran
+}
+
+fn headsaw(args: &[&str]) -> Ran {
+    ended(command(args).spawn().unwrap())
+}
+
+fn headsaw_reading(args: &[&str], input: &str) -> Ran {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(input.as_bytes()); // it may refuse before it reads
+    drop(stdin);
+    ended(child)
+}
+
+/// What a verb prints when all is well.
+fn good(args: &[&str]) -> String {
+    let ran = headsaw(args);
+    assert_eq!(ran.code, 0, "{args:?}: {}", ran.err);
+    ran.out
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+fn json(args: &[&str]) -> Value {
+    parsed(&good(&[args, &["--json"]].concat()))
+}
+
+/// Bad input: exit code 2, nothing on stdout, a message that says this.
+#[track_caller]
+fn refused(args: &[&str], says: &str) {
+    let ran = headsaw(args);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {}", ran.err);
+    assert!(ran.err.contains(says), "{args:?} should say {says:?}: {}", ran.err);
+    assert!(ran.err.starts_with("error: "), "{args:?}: {}", ran.err);
+}
+
+/// A folder of a test's own, fresh.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+const VERBS: [&str; 7] = ["demo", "inspect", "verify", "plan", "run", "bench", "completions"];
+
+#[test]
+fn help_of_every_verb() {
+    insta::assert_snapshot!("help", good(&["--help"]));
+    for verb in VERBS {
+        let help = good(&[verb, "--help"]);
+        assert!(help.contains("Examples:"), "{verb}");
+        insta::assert_snapshot!(format!("help_{verb}"), help);
+    }
+}
+
+#[test]
+fn inspect_shows_shape_and_cuts() {
+    insta::assert_snapshot!("inspect_smollm2", good(&["inspect", "smollm2-135m"]));
+    insta::assert_snapshot!("inspect_gpt3", good(&["inspect", "gpt3-175b", "--tp", "7,8"]));
+    let shown = json(&["inspect", "demo", "--tensors"]);
+    assert_eq!(shown["model"]["heads"], 8);
+    assert_eq!(shown["cuts"].as_array().unwrap().len(), 8);
+    assert!(shown["tensors"].as_array().unwrap().len() > 4 * 8);
+    assert!(good(&["inspect", "demo", "--tensors"]).contains("token_embd.weight"));
+    let config = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 128,
+        "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 100, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 64}"#;
+    let config = file(&folder("inspect"), "config.json", config);
+    let shown = json(&["inspect", &config]);
+    assert_eq!((&shown["model"]["width"], &shown["file"]), (&Value::from(64), &Value::Null));
+}
+
+#[test]
+fn verify_shows_who_holds_what() {
+    let cut = ["verify", "smollm2-135m", "--tp", "4", "--pp", "2", "--lanes", "1"];
+    insta::assert_snapshot!("verify_smollm2", good(&cut));
+    let gather =
+        ["verify", "eight-heads", "--device-weights", "2:1", "--exchange", "gather", "--lanes", "1", "--ranks"];
+    insta::assert_snapshot!("verify_eight_heads", good(&gather));
+    let listing = ["verify", "eight-heads", "--tp", "8", "--lanes", "1", "--program"];
+    assert!(good(&listing).contains("0PROJECT0.L3"));
+    let found = json(&cut);
+    assert_eq!(found["sound"], true);
+    assert_eq!(found["devices"].as_array().unwrap().len(), 8);
+    assert_eq!(found["program"]["exchanges_per_layer"], 2);
+    assert_eq!(found["program"]["bytes_sent_per_token_layer_device"]["max"], 4608);
+}
+
+#[test]
+fn a_plan_is_written_read_edited_and_refused() {
+    let folder = folder("plan");
+    let path = folder.join("plan.json").display().to_string();
+    let printed = good(&["plan", "smollm2-135m", "--tp", "3", "--lanes", "1"]);
+    good(&["plan", "smollm2-135m", "--tp", "3", "--lanes", "1", "-o", &path]);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, printed);
+    good(&["verify", &path]);
+    assert_eq!(headsaw_reading(&["verify", "-"], &text).code, 0);
+    assert_eq!(json(&["verify", &path, "--lanes", "2"])["cut"]["lanes"], 2, "flags override");
+    assert_eq!(json(&["verify", "smollm2-135m", "--plan", &path, "--tp", "2"])["cut"]["tp"], 2);
+
+    let gap = file(&folder, "gap.json", &text.replace(r#""heads": "3..6""#, r#""heads": "4..7""#));
+    refused(&["verify", &gap], "3..4 held by nobody");
+    refused(&["verify", &gap], "6..7 held twice");
+    let ran = headsaw(&["verify", &gap, "--json"]);
+    let found = parsed(&ran.out);
+    assert_eq!((ran.code, &found["sound"]), (2, &Value::from(false)));
+    assert_eq!(found["violations"].as_array().unwrap().len(), 2);
+
+    let broken = file(&folder, "broken.json", "{\"format\": 1,\n \"model\": 3}");
+    refused(&["verify", &broken], "line 2, column");
+    refused(&["verify", &path, "--plan", &path], "a plan already");
+    refused(&["verify", "qwen2-1.5b", "--plan", &path], "a plan for SmolLM2-135M");
+    refused(&["run", "demo", "-p", "x", "--plan", &path], "heads 9 there and 8 here");
+}
+
+#[test]
+fn a_plan_of_a_file_runs_and_is_held_to_its_hash() {
+    let folder = folder("hash");
+    let text = good(&["plan", "demo", "--tp", "3", "--lanes", "1", "--context", "64"]);
+    let plan = file(&folder, "plan.json", &text);
+    let run = ["run", "demo", "-p", "And", "-n", "4"];
+    let planned = json(&[&run[..], &["--plan", &plan]].concat());
+    assert_eq!(planned["cut"]["tp"], 3);
+    assert_eq!(planned["logits_digest"], json(&run)["logits_digest"]);
+    let hash = json(&["inspect", "demo"])["file"]["hash"].as_str().unwrap().to_string();
+    let other = file(&folder, "other.json", &text.replace(&hash, &"0".repeat(64)));
+    refused(&[&run[..], &["--plan", &other]].concat(), "with the hash 000000000000…");
+}
+
+#[test]
+fn bad_input_is_refused_with_exit_code_2() {
+    let folder = folder("refused");
+    let noise = file(&folder, "noise.gguf", "no GGUF at all, only words");
+    let empty = file(&folder, "empty.txt", "\n\n");
+    let jsonl = file(&folder, "bad.jsonl", "{\"prompt\": \"x\"}\n{\"text\": \"y\"}\n");
+    let long = "word ".repeat(1000);
+    refused(&["inspect", "smolm2-135m"], "did you mean smollm2-135m?");
+    refused(&["inspect", "a poem"], "the presets are eight-heads, ");
+    refused(&["inspect", "missing.gguf"], "missing.gguf: no such file");
+    refused(&["inspect", &noise], "noise.gguf: ");
+    refused(&["inspect", &folder.display().to_string()], "config.json");
+    refused(&["inspect", "smollm2-135m", "--tp", "10"], "--tp 10 of 9 heads");
+    refused(&["verify", "smollm2-135m", "--tp", "10"], "takes --tp 1 to 9");
+    refused(&["verify", "smollm2-135m", "--pp", "31"], "--pp 31 of 30 layers");
+    refused(&["verify", "smollm2-135m", "--tp", "0"], "0 is not in 1..");
+    refused(&["verify", "smollm2-135m", "--tp", "2", "--device-weights", "1:2:3"], "names 3 devices and --tp 2 has 2");
+    refused(&["verify", "smollm2-135m", "--device-weights", "1:x"], "write 2:1:1");
+    refused(&["verify", "smollm2-135m", "--device-weights", "1:nan"], "a weight is a number");
+    refused(&["verify", "smollm2-135m", "--context", "8193"], "made for at most 8192 tokens");
+    refused(&["verify", "smollm2-135m", "--dtype", "f32", "--kv-dtype", "f16"], "--kv-dtype f16");
+    refused(&["verify", "missing.json"], "missing.json: cannot be read");
+    refused(&["verify", "gpt3-175b"], "Llama or Qwen2");
+    refused(&["verify", "smollm2-135m", "--lanes", "256", "--micro-batches", "1024"], "are played through");
+    refused(&["run", "smollm2-135m", "-p", "x"], "a shape without weights");
+    refused(&["run", "demo"], "no prompt");
+    refused(&["run", "demo", "-p", ""], "prompt 1 of 1 is empty");
+    refused(&["run", "demo", "-p", "-", "--prompts", "-"], "read once only");
+    refused(&["run", "demo", "--prompts", &empty], "no prompt in it");
+    refused(&["run", "demo", "--prompts", &jsonl], "line 2: no \"prompt\" field");
+    refused(&["run", "demo", "--prompts", "missing.txt"], "missing.txt: cannot be read");
+    refused(&["run", "demo", "-p", &long], "the context holds 512");
+    refused(&["run", "demo", "-p", "x", "-n", "600"], "has room for");
+    refused(&["run", "demo", "-p", "x", "--tp", "9"], "--tp 9 of 8 heads");
+    refused(&["run", "demo", "-p", "x", "--temperature", "-1"], "temperature");
+    refused(&["run", "demo", "-p", "x", "--top-p", "0"], "top-p");
+    refused(&["run", "demo", "-p", "x", "--stop", ""], "--stop");
+    refused(&["run", "demo", "-p", "x", "--logits", "missing/l.safetensors"], "missing: no such folder");
+    refused(&["run", "demo", "-p", "x", "--backend", "reference", "--isa", "portable"], "--isa");
+    refused(&["bench", "demo", "-p", "0", "-n", "0"], "nothing to measure");
+    refused(&["bench", "demo", "-p", "513"], "the context holds 512");
+    refused(&["demo", "-n", "600"], "the context holds 512");
+    refused(&["demo", "-p", ""], "an empty prompt");
+    refused(&["sing"], "unrecognized subcommand");
+    refused(&["completions", "tcsh"], "invalid value 'tcsh'");
+}
+
+#[test]
+fn the_demo_gives_the_same_bits_under_every_cut() {
+    let shown = json(&["demo", "-n", "16"]);
+    assert_eq!(shown["digest_uncut"], shown["digest_cut"]);
+    assert_eq!(shown["digest_uncut"], shown["digest_uneven"]);
+    assert_eq!(shown["digest_cut"].as_str().unwrap().len(), 64);
+    assert_eq!(shown["slots"], serde_json::json!({ "serial": 6, "pipelined": 4 }));
+    assert_eq!(shown["devices"].as_array().unwrap().len(), 4);
+    assert_eq!(shown["devices"][1]["heads"], serde_json::json!([2, 4]));
+    assert!(shown["text"].as_str().unwrap().len() > 16);
+    assert!(good(&["demo", "-n", "2"]).contains("The same bits under every cut."));
+    assert!(good(&["demo", "-n", "2", "--lang", "zh"]).contains("无论怎么切，每一位都相同。"));
+    let chinese = ended(command(&["demo", "-n", "2"]).env("LANG", "zh_CN.UTF-8").spawn().unwrap());
+    assert!(chinese.out.contains("按头切"), "{}", chinese.out);
+}
+
+#[test]
+fn run_gives_the_same_bits_under_every_cut() {
+    let prompts =
+        ["run", "demo", "-p", "In the beginning", "-p", "And he said", "-p", "The", "-n", "12", "--seed", "3"];
+    let digest = |cut: &[&str]| {
+        let shown = json(&[&prompts[..], &["--temperature", "0.7"], cut].concat());
+        assert_eq!(shown["outputs"].as_array().unwrap().len(), 3);
+        (shown["logits_digest"].clone(), shown["outputs"].clone())
+    };
+    let uncut = digest(&["--lanes", "1"]);
+    let cuts: [&[&str]; 6] = [
+        &["--lanes", "2"],
+        &["--tp", "3", "--lanes", "1"],
+        &["--tp", "2", "--pp", "2", "--exchange", "gather", "--lanes", "1"],
+        &["--pp", "3", "--order", "sequential", "--prompt-chunk", "1"],
+        &["--device-weights", "2:1:1", "--isa", "portable", "--lanes", "1"],
+        &["--backend", "reference", "--tp", "8"],
+    ];
+    for cut in cuts {
+        assert_eq!(digest(cut), uncut, "{cut:?}");
+    }
+}
+
+#[test]
+fn run_takes_prompts_from_everywhere() {
+    let flag = json(&["run", "demo", "-p", "In the beginning", "-n", "4"]);
+    let ran = headsaw_reading(&["run", "demo", "-p", "-", "-n", "4", "--json"], "In the beginning\n");
+    assert_eq!(flag["outputs"], parsed(&ran.out)["outputs"]);
+    assert_eq!(flag["outputs"][0]["finish_reason"], "length");
+    assert_eq!(flag["outputs"][0]["tokens"].as_array().unwrap().len(), 4);
+    let lines = "In the beginning\n\n{\"prompt\": \"In the beginning\"}\n";
+    let both = parsed(&headsaw_reading(&["run", "demo", "--prompts", "-", "-n", "4", "--json"], lines).out);
+    assert_eq!((&both["outputs"][0], &both["outputs"][1]), (&flag["outputs"][0], &flag["outputs"][0]));
+    let text = flag["outputs"][0]["text"].as_str().unwrap();
+    assert_eq!(good(&["run", "demo", "-p", "In the beginning", "-n", "4"]), format!("{text}\n"));
+    let several = headsaw_reading(&["run", "demo", "--prompts", "-", "-n", "4"], lines).out;
+    assert!(several.contains("prompt 2: In the beginning\n"), "{several}");
+}
+
+#[test]
+fn a_stop_text_ends_a_text_before_it() {
+    let run = ["run", "demo", "-p", "In the beginning", "-n", "12"];
+    let whole = json(&run)["outputs"][0]["text"].as_str().unwrap().to_string();
+    let middle: String = whole.chars().skip(8).take(3).collect();
+    let stopped = json(&[&run[..], &["--stop", &middle]].concat());
+    let output = &stopped["outputs"][0];
+    let before = whole.split(&middle).next().unwrap();
+    assert_eq!((output["text"].as_str().unwrap(), &output["finish_reason"]), (before, &Value::from("stop")));
+    assert!(output["tokens"].as_array().unwrap().len() < 12);
+    assert_eq!(good(&[&run[..], &["--stop", &middle]].concat()), format!("{before}\n"));
+}
+
+#[test]
+fn logits_are_written_as_safetensors() {
+    let path = folder("logits").join("logits.safetensors");
+    let name = path.display().to_string();
+    json(&["run", "demo", "-p", "In", "-p", "The", "-n", "3", "--ignore-eos", "--logits", &name]);
+    let bytes = std::fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let vocab = json(&["inspect", "demo"])["model"]["vocab"].as_u64().unwrap() as usize;
+    for prompt in ["prompt.0", "prompt.1"] {
+        let tensor = tensors.tensor(prompt).unwrap();
+        assert_eq!((tensor.dtype(), tensor.shape()), (safetensors::Dtype::F32, &[3, vocab][..]));
+    }
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+}
+
+#[test]
+fn bench_measures_both() {
+    let shown = json(&["bench", "demo", "-p", "16", "-n", "4", "-r", "2", "--lanes", "1"]);
+    for test in ["prompt", "generation"] {
+        let rates = &shown[test]["tokens_per_second"];
+        let [min, median, max] = ["min", "median", "max"].map(|name| rates[name].as_f64().unwrap());
+        assert!(0.0 < min && min <= median && median <= max, "{rates}");
+    }
+    assert!(shown["weight_bytes_per_token"].as_u64().unwrap() > 1 << 20);
+    assert_eq!(json(&["bench", "demo", "-p", "0", "-n", "2", "-r", "1"])["prompt"], Value::Null);
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish", "nushell"] {
+        let script = good(&["completions", shell]);
+        assert!(VERBS.iter().all(|verb| script.contains(verb)) && script.contains("device-weights"), "{shell}");
+        assert_eq!(json(&["completions", shell])["script"].as_str().unwrap(), script);
+    }
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let plain = good(&["inspect", "eight-heads"]);
+    assert!(!plain.contains('\u{1b}'));
+    assert!(good(&["inspect", "eight-heads", "--color", "always"]).contains('\u{1b}'));
+    let forced = ended(command(&["inspect", "eight-heads"]).env("CLICOLOR_FORCE", "1").spawn().unwrap());
+    assert!(forced.out.contains('\u{1b}'));
+    let never = command(&["inspect", "eight-heads", "--color", "never"]).env("CLICOLOR_FORCE", "1").spawn().unwrap();
+    assert_eq!(ended(never).out, plain);
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let listing = ["verify", "smollm2-135m", "--tp", "4", "--lanes", "1", "--program"];
+    let run = ["run", "demo", "-p", "x", "-n", "400", "--ignore-eos"];
+    for args in [&listing[..], &run] {
+        let mut child = command(args).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0; 1]).unwrap();
+        drop(out);
+        let ran = ended(child);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_with_what_is_done() {
+    // Slow enough to be interrupted: the plain kernels.
+    let args = ["run", "demo", "-p", "In the beginning", "-n", "500", "--ignore-eos", "--backend", "reference"];
+    let mut child = command(&args).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let ran = ended(child);
+    assert_eq!(ran.code, 130, "{}", ran.err);
+    assert!(ran.out.ends_with('\n') && ran.err.contains("logits digest"), "{}\n{}", ran.out, ran.err);
+}
