@@ -22,6 +22,7 @@ pub struct Args {
 /// A shell.
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(clippy::enum_variant_names)] // PowerShell is called so
 enum Shell {
     Bash,
     Zsh,

@@ -169,7 +169,7 @@ impl CutArgs {
         if self.tp.is_some() || self.pp.is_some() || self.device_weights.is_some() {
             let request = self.request(Some(&plan));
             let (workload, hash) = (plan.workload, plan.model_hash.take());
-            plan = Plan { model_hash: hash, ..plan::cut(&plan.model, workload, &request).map_err(Failure::input)? };
+            plan = Plan { model_hash: hash, ..cut(&plan.model, workload, &request)? };
         }
         plan.lanes = self.lanes.unwrap_or(plan.lanes);
         plan.exchange = self.exchange.map_or(plan.exchange, ExchangeArg::meant);
@@ -181,7 +181,7 @@ impl CutArgs {
     fn fresh(&self, model: &ModelSpec, hash: Option<String>, demand: Option<Demand>) -> Result<Plan, Failure> {
         let request = self.request(None);
         let workload = self.workload(model, request.pp, None, demand)?;
-        Ok(Plan { model_hash: hash, ..plan::cut(model, workload, &request).map_err(Failure::input)? })
+        Ok(Plan { model_hash: hash, ..cut(model, workload, &request)? })
     }
 
     fn request(&self, base: Option<&Plan>) -> CutRequest {
@@ -213,7 +213,7 @@ impl CutArgs {
     ) -> Result<Workload, Failure> {
         let micros = self.micro_batches.or(base.map(|w| w.micros)).unwrap_or(stages.clamp(1, 1024));
         let sequences = demand.map_or(micros, |d| d.sequences).max(base.map_or(1, |w| w.sequences));
-        let batch = sequences.div_ceil(micros).max(base.map_or(1, |w| w.batch));
+        let batch = sequences.div_ceil(micros.max(1)).max(base.map_or(1, |w| w.batch));
         let context = self.context.or(base.map(|w| w.context)).or(demand.map(|d| d.context)).unwrap_or(model.context);
         if context > model.context {
             return Err(Failure::Input(format!(
@@ -248,6 +248,21 @@ impl CutArgs {
         };
         Ok(Numerics { activations, kv })
     }
+}
+
+/// Heads up to which the best cut is looked for; the largest models have some hundred.
+const HEADS_MOST: u32 = 1024;
+
+/// The default cut, of a model that can be.
+pub fn cut(model: &ModelSpec, workload: Workload, request: &CutRequest) -> Result<Plan, Failure> {
+    let problems = model.check();
+    if !problems.is_empty() {
+        return Err(Failure::Input(format!("{}: {}", model.name, problems.join("; "))));
+    }
+    if model.heads > HEADS_MOST {
+        return Err(Failure::Input(format!("{}: {} heads; at most {HEADS_MOST} are cut", model.name, model.heads)));
+    }
+    plan::cut(model, workload, request).map_err(Failure::input)
 }
 
 impl ExchangeArg {

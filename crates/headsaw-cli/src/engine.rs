@@ -2,15 +2,13 @@
 
 use crate::error::Failure;
 use crate::model::Model;
+use crate::progress::Progress;
 use clap::ValueEnum;
 use headsaw::plan::Plan;
 use headsaw_run::compute::{self, Compute, Isa};
 use headsaw_run::generate::{Engine, RunError};
 use headsaw_run::weights::ModelFile;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// What computes. Every choice gives the same bits.
 #[derive(Debug, Clone, clap::Args)]
@@ -78,28 +76,8 @@ pub fn weights(model: &Model) -> Result<&ModelFile, Failure> {
     })
 }
 
-/// Waits shorter than this need no bar.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Loads what each device holds. A bar shows the way where it takes long and somebody watches.
 pub fn load(file: &ModelFile, plan: &Plan, compute: Arc<dyn Compute>) -> Result<Engine, Failure> {
-    let begun = Instant::now();
-    let watched = std::io::stderr().is_terminal();
-    let mut bar: Option<ProgressBar> = None;
-    let engine = Engine::load(file, plan, compute, &mut |progress| {
-        if !watched || begun.elapsed() < PATIENCE {
-            return;
-        }
-        let bar = bar.get_or_insert_with(|| new_bar(progress.total.0));
-        bar.set_position(progress.done.0.min(progress.total.0));
-    });
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    Ok(engine?)
-}
-
-fn new_bar(total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("loading {bar:40} {bytes} of {total_bytes}, {eta} left");
-    ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let mut bar = Progress::new("loading {bar:40} {bytes} of {total_bytes}, {eta} left");
+    Ok(Engine::load(file, plan, compute, &mut |progress| bar.at(progress.done.0, progress.total.0))?)
 }

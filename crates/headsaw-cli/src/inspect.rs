@@ -1,5 +1,6 @@
 //! `headsaw inspect`: what a model is, and which cuts of it are even.
 
+use crate::cut::cut;
 use crate::error::Failure;
 use crate::model::{Model, family};
 use crate::output::{BOLD, grouped, print, print_json, styled};
@@ -96,7 +97,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let spec = &model.spec;
     let default: Vec<u32> = (1..=spec.heads.min(TP_SHOWN)).collect();
     let wanted = if args.tp.is_empty() { &default } else { &args.tp };
-    let cuts = wanted.iter().map(|tp| cut(spec, *tp)).collect::<Result<Vec<_>, _>>()?;
+    let cuts = wanted.iter().map(|tp| cut_over(spec, *tp)).collect::<Result<Vec<_>, _>>()?;
     let tensors = args.tensors.then(|| tensors(&model));
     if json {
         return print_json(&Json {
@@ -131,8 +132,8 @@ fn tensors(model: &Model) -> Vec<TensorJson> {
     model.file.iter().flat_map(|file| file.tensors().map(json)).collect()
 }
 
-fn cut(spec: &ModelSpec, tp: u32) -> Result<Cut, Failure> {
-    let plan = plan::cut(spec, any_workload(), &request(tp)).map_err(Failure::input)?;
+fn cut_over(spec: &ModelSpec, tp: u32) -> Result<Cut, Failure> {
+    let plan = cut(spec, any_workload(), &request(tp))?;
     let slices = &plan.stages[0].slices;
     let length = |range: &Range<u32>| range.end - range.start;
     let each =

@@ -14,6 +14,7 @@ mod lang;
 mod model;
 mod output;
 mod plan;
+mod progress;
 mod prompts;
 mod report;
 mod run;

@@ -6,6 +6,7 @@ use crate::error::Failure;
 use crate::interrupt::{self, Cleanly};
 use crate::model::Model;
 use crate::output::{self, BOLD, hex, print, print_json, say, styled};
+use crate::progress::Progress;
 use crate::prompts::{self, PromptArgs};
 use crate::report::{DeviceJson, PhaseJson, devices_json, finish_word, summary};
 use crate::stream::Text;
@@ -33,18 +34,18 @@ pub struct Args {
     #[command(flatten)]
     prompts: PromptArgs,
     /// Tokens to generate for each prompt [default: 128, or what the context has room for]
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'n', long, help_heading = "Generation", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tokens: Option<u32>,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// End a text where this comes; may be repeated. \n, \t and \\ are what they usually are
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, help_heading = "Generation", value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
     /// Go on after the model's end of text
-    #[arg(long)]
+    #[arg(long, help_heading = "Generation")]
     ignore_eos: bool,
     /// Write every logit that was sampled from: safetensors, f32, a tensor [tokens, V] a prompt
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Generation", value_name = "FILE")]
     logits: Option<PathBuf>,
     #[command(flatten)]
     cut: CutArgs,
@@ -54,7 +55,7 @@ pub struct Args {
 
 /// How a token is picked.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Sampling")]
+#[command(next_help_heading = "Generation")]
 struct SamplingArgs {
     /// 0 takes the most likely token; higher is more random
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
@@ -116,7 +117,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let compute = args.compute.compute()?;
     let kernels = compute.name();
     let mut engine = engine::load(file, &plan, compute)?;
-    let mut show = Show { work: &work, texts: vec![Text::default(); work.ids.len()], quiet: json, failure: None };
+    let mut show = Show::new(&work, tokens, json);
     let cleanly = Cleanly::begin();
     let report = engine.generate(&work.ids, &options, &mut |event| show.event(event))?;
     let interrupted = interrupt::asked();
@@ -208,15 +209,34 @@ struct Show<'a> {
     texts: Vec<Text>,
     quiet: bool,
     failure: Option<Failure>,
+    progress: Progress,
+    done: u64,
+    total: u64,
 }
 
-impl Show<'_> {
+impl<'a> Show<'a> {
+    fn new(work: &'a Work, tokens: u32, quiet: bool) -> Show<'a> {
+        let texts = vec![Text::default(); work.ids.len()];
+        let total = u64::from(tokens) * texts.len() as u64;
+        let progress = Progress::new("{bar:40} {pos} of at most {len} tokens, {eta} left");
+        Show { work, texts, quiet, failure: None, progress, done: 0, total }
+    }
+
+    /// One prompt's text is shown as it comes.
+    fn streams(&self) -> bool {
+        self.work.ids.len() == 1
+    }
+
     fn event(&mut self, event: Event) -> Flow {
         match event {
             Event::Prefilled { .. } => {}
             Event::Token { prompt, token } => {
                 let stopped = self.texts[prompt].push(&self.work.tokenizer, token, &self.work.stops);
-                if self.work.ids.len() == 1 {
+                self.done += 1;
+                if self.quiet || !self.streams() {
+                    self.progress.at(self.done, self.total);
+                }
+                if self.streams() {
                     let fresh = self.texts[prompt].fresh(&self.work.stops).to_string();
                     self.show(&fresh);
                 }
@@ -231,7 +251,7 @@ impl Show<'_> {
 
     fn finished(&mut self, prompt: usize) {
         let rest = self.texts[prompt].finish(&self.work.stops).to_string();
-        if self.work.ids.len() == 1 {
+        if self.streams() {
             self.show(&format!("{rest}\n"));
         } else {
             let name = format!("prompt {}: {}", prompt + 1, prompts::short(&self.work.prompts[prompt]));
@@ -242,7 +262,7 @@ impl Show<'_> {
 
     fn show(&mut self, text: &str) {
         if !self.quiet && self.failure.is_none() && !text.is_empty() {
-            self.failure = print(text).err();
+            self.failure = self.progress.aside(|| print(text)).err();
         }
     }
 

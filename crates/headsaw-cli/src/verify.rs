@@ -40,8 +40,12 @@ pub struct Args {
     cut: CutArgs,
 }
 
-/// Lane-layers of a round beyond which a program is too large to be played through here.
-const CHECKED_MOST: u64 = 200_000;
+/// Playing a program through takes time like lanes × actions² and like lanes² × actions (the actions of a lane): beyond
+/// these it is more than some ten seconds.
+const PLAY_ACTIONS_MOST: u64 = 1_000_000_000;
+const PLAY_LANES_MOST: u64 = 30_000_000;
+/// About so many actions a lane has for each layer and micro-batch.
+const ACTIONS_A_LAYER: u64 = 9;
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -101,13 +105,8 @@ struct SentJson {
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let plan = find(args)?;
     let mut violations = verify::plan(&plan);
-    if violations.is_empty() && too_large(&plan) {
-        return Err(Failure::Input(format!(
-            "{}: {} lanes × micro-batches × layers: at most {} are played through; try fewer lanes or micro-batches",
-            args.subject,
-            grouped(size(&plan)),
-            grouped(CHECKED_MOST)
-        )));
+    if violations.is_empty() {
+        playable(&plan, &args.subject)?;
     }
     let program = violations.is_empty().then(|| lower(&plan));
     violations.extend(program.iter().flat_map(verify::program));
@@ -150,14 +149,21 @@ fn plan_text(path: &Path) -> Result<Option<String>, Failure> {
     Ok((!config).then_some(text))
 }
 
-fn size(plan: &Plan) -> u64 {
-    let lane_layers =
-        |stage: &headsaw::plan::Stage| stage.slices.len() as u64 * u64::from(plan.lanes) * stage.layers.len() as u64;
-    plan.stages.iter().map(lane_layers).sum::<u64>() * u64::from(plan.workload.micros)
-}
-
-fn too_large(plan: &Plan) -> bool {
-    size(plan) > CHECKED_MOST
+/// Refuses a program that would take too long to play through.
+fn playable(plan: &Plan, name: &str) -> Result<(), Failure> {
+    let lanes = plan.stages.iter().map(|stage| stage.slices.len() as u64).sum::<u64>() * u64::from(plan.lanes);
+    let layers = plan.stages.iter().map(|stage| stage.layers.len() as u64).max().unwrap_or(0);
+    let actions = layers * u64::from(plan.workload.micros) * ACTIONS_A_LAYER;
+    let by_actions = lanes.saturating_mul(actions).saturating_mul(actions);
+    let by_lanes = lanes.saturating_mul(lanes).saturating_mul(actions);
+    if by_actions <= PLAY_ACTIONS_MOST && by_lanes <= PLAY_LANES_MOST {
+        return Ok(());
+    }
+    Err(Failure::Input(format!(
+        "{name}: {} lanes of about {} actions each are too many to play through; take fewer --lanes or --micro-batches, or more --pp",
+        grouped(lanes),
+        grouped(actions)
+    )))
 }
 
 fn report<'a>(args: &Args, plan: &'a Plan, program: Option<&Program>, violations: &[Violation]) -> Json<'a> {

@@ -147,6 +147,11 @@ fn a_plan_is_written_read_edited_and_refused() {
     let broken = file(&folder, "broken.json", "{\"format\": 1,\n \"model\": 3}");
     refused(&["verify", &broken], "line 2, column");
     refused(&["verify", &path, "--plan", &path], "a plan already");
+    let absurd = file(&folder, "absurd.json", &text.replace(r#""kv_heads": 3"#, r#""kv_heads": 0"#));
+    refused(&["verify", &absurd], "kv_heads is 0");
+    refused(&["verify", &absurd, "--tp", "2"], "kv_heads is 0");
+    let never = file(&folder, "never.json", &text.replace(r#""micros": 1"#, r#""micros": 0"#));
+    refused(&["verify", &never], "workload.micros");
     refused(&["verify", "qwen2-1.5b", "--plan", &path], "a plan for SmolLM2-135M");
     refused(&["run", "demo", "-p", "x", "--plan", &path], "heads 9 there and 8 here");
 }
@@ -188,7 +193,7 @@ fn bad_input_is_refused_with_exit_code_2() {
     refused(&["verify", "smollm2-135m", "--dtype", "f32", "--kv-dtype", "f16"], "--kv-dtype f16");
     refused(&["verify", "missing.json"], "missing.json: cannot be read");
     refused(&["verify", "gpt3-175b"], "Llama or Qwen2");
-    refused(&["verify", "smollm2-135m", "--lanes", "256", "--micro-batches", "1024"], "are played through");
+    refused(&["verify", "smollm2-135m", "--lanes", "256", "--micro-batches", "1024"], "too many to play through");
     refused(&["run", "smollm2-135m", "-p", "x"], "a shape without weights");
     refused(&["run", "demo"], "no prompt");
     refused(&["run", "demo", "-p", ""], "prompt 1 of 1 is empty");
