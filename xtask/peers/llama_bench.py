@@ -14,7 +14,8 @@ import llama_cpp as ll
 
 def main():
     path, threads, prompt, generated = sys.argv[1], *map(int, sys.argv[2:5])
-    ll.llama_log_set(ll.llama_log_callback(lambda *_: None), ctypes.c_void_p())
+    quiet = ll.llama_log_callback(lambda *_: None)  # kept: llama.cpp holds its address
+    ll.llama_log_set(quiet, ctypes.c_void_p())
     ll.llama_backend_init()
     model = ll.llama_model_load_from_file(path.encode(), ll.llama_model_default_params())
     params = ll.llama_context_default_params()
