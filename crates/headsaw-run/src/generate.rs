@@ -222,6 +222,10 @@ impl Engine {
     ) -> Result<Engine, RunError> {
         check(file, plan)?;
         let program = lower(plan);
+        let unsound = verify::program(&program);
+        if !unsound.is_empty() {
+            return Err(RunError::Plan(unsound)); // what lanes share in memory rests on this check
+        }
         let rope = plan.model.rope.as_ref().expect("families that run have rotary positions");
         let rotations = Rotations::new(rope, file.rope_divisors(), plan.workload.context);
         let devices = load(file, plan, &*compute, progress)?;

@@ -4,7 +4,7 @@ mod plan;
 mod program;
 
 pub use plan::{memory, plan};
-pub use program::program;
+pub use program::{follows_memory, program};
 
 use std::fmt;
 
