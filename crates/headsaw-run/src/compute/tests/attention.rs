@@ -1,3 +1,5 @@
+//! Attention: fast kernels against the reference, bit for bit.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Norms, quantisation, activations and `exp`: right to the unit, and alike in all kernels.
+
 use super::*;
 use proptest::prelude::*;
 

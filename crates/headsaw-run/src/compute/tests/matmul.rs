@@ -1,3 +1,5 @@
+//! Products: fast kernels against the reference, bit for bit, at the extremes too.
+
 use super::*;
 use crate::weights::RawRows;
 use half::{bf16, f16};
