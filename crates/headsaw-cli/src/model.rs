@@ -21,9 +21,6 @@ pub struct Model {
 /// The name of the model inside headsaw.
 const EMBEDDED: &str = "demo";
 
-/// Its file.
-static DEMO: &[u8] = include_bytes!("../../headsaw-run/assets/demo.gguf");
-
 /// Largest JSON file (a plan, a config) that is read; the largest real ones have some hundred kilobytes.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 
@@ -45,7 +42,7 @@ impl Model {
 
     /// The model inside headsaw.
     pub fn embedded() -> Result<Model, Failure> {
-        let file = ModelFile::from_bytes(DEMO).map_err(Failure::failed)?;
+        let file = headsaw_run::demo::model().map_err(Failure::failed)?;
         Ok(Model::of(EMBEDDED, file))
     }
 
