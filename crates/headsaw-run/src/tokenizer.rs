@@ -105,7 +105,7 @@ impl Tokenizer {
         if self.units == Units::Chars {
             text = Cow::Owned(text.replace(' ', "▁"));
         }
-        for word in self.splitter.words(&text).map_err(|e| Error::absent(&self.name, e))? {
+        for word in self.splitter.words(&text) {
             let whole = if self.whole_words { self.vocab.find(word.as_bytes()) } else { None };
             match whole {
                 Some(id) => ids.push(id),

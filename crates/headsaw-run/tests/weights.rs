@@ -1,7 +1,7 @@
 //! The same weights out of every kind of file, in every slice.
 
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
-use headsaw_run::testing::{random_hf_folder, random_model, safetensors, small_spec};
+use headsaw_run::testing::{Random, random_hf_folder, random_model, read_safetensors, safetensors, small_spec};
 use headsaw_run::tokenizer::Tokenizer;
 use headsaw_run::weights::{LayerWeight, ModelFile, Weight};
 use std::path::PathBuf;
@@ -205,4 +205,23 @@ fn a_file_that_shrinks_is_an_error() {
     let last = Weight::Layer(1, LayerWeight::Down);
     let error = model.rows(last, 0..64, 0..96).unwrap_err().to_string();
     assert!(error.contains("blk.1.ffn_down.weight"), "{error}");
+}
+
+/// What the `safetensors` crate writes we read, with its offsets; what it refuses we refuse.
+#[test]
+fn the_safetensors_crate_agrees() {
+    let file = safetensors(&small_spec(Family::Llama), 5, |_| true);
+    let theirs = ::safetensors::SafeTensors::deserialize(&file).expect("they read what we write");
+    let tensors = theirs.names().into_iter().map(|name| (name.to_string(), theirs.tensor(name).expect("it is there")));
+    let file = ::safetensors::serialize(tensors.collect::<Vec<_>>(), None).expect("they write");
+    assert_eq!(read_safetensors(file.clone()).expect("we read what they write"), theirs.len());
+    let mut random = Random(5);
+    for _ in 0..3000 {
+        let mut mutant = file.clone();
+        let at = random.below(1500.min(file.len() as u64)) as usize;
+        mutant[at] = b"0123456789[],:\"{}FB1632 "[random.below(24) as usize];
+        if read_safetensors(mutant.clone()).is_ok() {
+            ::safetensors::SafeTensors::deserialize(&mutant).expect("they read what we read");
+        }
+    }
 }

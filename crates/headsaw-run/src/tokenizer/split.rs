@@ -1,6 +1,9 @@
 //! Cuts text into words before any merging.
+//!
+//! Patterns run in linear time and bounded memory (the `regex` crate, which has no look-around). The one look-around that
+//! vocabularies use, `\s+(?!\S)` at the end, is done by hand: spaces before a word leave their last one to the word.
 
-use fancy_regex::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder};
 use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization;
 
@@ -35,23 +38,34 @@ pub(crate) fn by_name(name: &str) -> Option<(Vec<&'static str>, bool)> {
 /// Patterns that are applied one after the other; what matches, and what lies between, are the words.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
-    patterns: Vec<Regex>,
+    patterns: Vec<Pattern>,
     /// Canonical composition (NFC) first.
     compose: bool,
 }
 
-/// Longest pattern, and most memory that a compiled one may take.
+/// A pattern without look-around.
+#[derive(Debug)]
+struct Pattern {
+    /// With `leaves_last`, the last group is the spaces of its last alternative.
+    regex: Regex,
+    /// Spaces that are followed by something else leave their last one.
+    leaves_last: bool,
+}
+
+/// Longest pattern.
 const PATTERN_BYTES_MAX: usize = 4096;
-const COMPILED_BYTES_MAX: usize = 2 << 20;
+/// Most memory for each of a pattern's automata.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
 /// Most patterns.
-const PATTERNS_MAX: usize = 8;
+const PATTERNS_MAX: usize = 6;
 
 impl Splitter {
     pub(crate) fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, compose: bool) -> Result<Splitter, String> {
-        let patterns = patterns.into_iter().map(compile).collect::<Result<Vec<Regex>, String>>()?;
+        let patterns: Vec<&str> = patterns.into_iter().collect();
         if patterns.len() > PATTERNS_MAX {
             return Err(format!("{} patterns; at most {PATTERNS_MAX} are taken", patterns.len()));
         }
+        let patterns = patterns.into_iter().map(Pattern::new).collect::<Result<_, _>>()?;
         Ok(Splitter { patterns, compose })
     }
 
@@ -64,44 +78,100 @@ impl Splitter {
     }
 
     /// The words of `text`, in order, nothing left out.
-    pub(crate) fn words<'a>(&self, text: &'a str) -> Result<Vec<&'a str>, String> {
+    pub(crate) fn words<'a>(&self, text: &'a str) -> Vec<&'a str> {
         let mut words = vec![text];
         for pattern in &self.patterns {
             let mut finer = Vec::with_capacity(words.len());
-            for word in words {
-                cut(pattern, word, &mut finer)?;
-            }
+            words.into_iter().for_each(|word| pattern.cut(word, &mut finer));
             words = finer;
         }
-        Ok(words)
+        words
     }
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(format!("a pattern of {} bytes; at most {PATTERN_BYTES_MAX} are taken", pattern.len()));
+impl Pattern {
+    fn new(pattern: &str) -> Result<Pattern, String> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(format!("a pattern of {} bytes; at most {PATTERN_BYTES_MAX} are taken", pattern.len()));
+        }
+        let front = pattern.strip_suffix(r"|\s+").unwrap_or(pattern).strip_suffix(r"|\s+(?!\S)");
+        let text = front.map_or(pattern.into(), |front| format!(r"{front}|(\s+)"));
+        let regex = RegexBuilder::new(&text).size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX).build();
+        let regex = regex.map_err(|e| format!("a pattern that does not compile: {e}"))?;
+        Ok(Pattern { regex, leaves_last: front.is_some() })
     }
-    RegexBuilder::new(pattern)
-        .delegate_size_limit(COMPILED_BYTES_MAX)
-        .delegate_dfa_size_limit(COMPILED_BYTES_MAX)
-        .build()
-        .map_err(|e| format!("a pattern that does not compile: {e}"))
+
+    fn cut<'a>(&self, text: &'a str, into: &mut Vec<&'a str>) {
+        // `start`: of what is not yet cut; `at`: where to search
+        let (mut start, mut at) = (0, 0);
+        while let Some(found) = self.regex.find_at(text, at) {
+            let end = found.end() - self.left(text, found.start(), found.end());
+            if end == found.start() {
+                let Some(next) = text[end..].chars().next() else { break };
+                at = end + next.len_utf8();
+                continue;
+            }
+            if start < found.start() {
+                into.push(&text[start..found.start()]);
+            }
+            into.push(&text[found.start()..end]);
+            (start, at) = (end, end);
+        }
+        if start < text.len() {
+            into.push(&text[start..]);
+        }
+    }
+
+    /// Bytes that a match leaves to the next word: its last character, where it is several spaces before something else.
+    fn left(&self, text: &str, start: usize, end: usize) -> usize {
+        let found = &text[start..end];
+        let last = found.chars().next_back().map_or(0, char::len_utf8);
+        let spaces =
+            self.leaves_last && last < found.len() && end < text.len() && found.chars().all(char::is_whitespace);
+        let group = self.regex.captures_len() - 1;
+        let in_group = || self.regex.captures_at(text, start).is_some_and(|c| c.get(group).is_some());
+        if spaces && in_group() { last } else { 0 }
+    }
 }
 
-fn cut<'a>(pattern: &Regex, word: &'a str, into: &mut Vec<&'a str>) -> Result<(), String> {
-    let mut at = 0;
-    for found in pattern.find_iter(word) {
-        let found = found.map_err(|e| format!("the word pattern gives up on this text: {e}"))?;
-        if found.start() > at {
-            into.push(&word[at..found.start()]);
-        }
-        if !found.as_str().is_empty() {
-            into.push(found.as_str());
-        }
-        at = found.end();
+#[cfg(test)]
+mod tests {
+    use super::{DEFAULT, GPT2, LLAMA3, QWEN2, Splitter, TEKKEN};
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+    use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
+
+    /// Each pattern by us, and by the `tokenizers` crate, whose patterns have look-around.
+    static PATTERNS: LazyLock<Vec<(Splitter, Split)>> = LazyLock::new(|| {
+        let both = |pattern: &str| {
+            let ours = Splitter::new([pattern], false).expect("it compiles");
+            let pattern = SplitPattern::Regex(pattern.into());
+            let theirs = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("it compiles");
+            (ours, theirs)
+        };
+        [GPT2, LLAMA3, QWEN2, TEKKEN].map(both).into()
+    });
+    static FOUR: LazyLock<Splitter> = LazyLock::new(|| Splitter::new(DEFAULT, false).expect("they compile"));
+
+    fn words(split: &Split, text: &str) -> Vec<String> {
+        let mut words = PreTokenizedString::from(text);
+        split.pre_tokenize(&mut words).expect("it splits");
+        let words = words.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        words.into_iter().map(|(word, _, _)| word.to_string()).filter(|word| !word.is_empty()).collect()
     }
-    if at < word.len() {
-        into.push(&word[at..]);
+
+    proptest! {
+        #[test]
+        fn same_words_as_with_look_around(text in r"[a-cA-C0-9 \n\r\t'sS.,!/_é你\u{301}\u{a0}\u{3000}ǅ½]{0,40}") {
+            for (ours, theirs) in PATTERNS.iter() {
+                prop_assert_eq!(ours.words(&text), words(theirs, &text), "{:?}", ours);
+            }
+        }
+
+        #[test]
+        fn nothing_is_left_out(text in r"\PC{0,40}[ \n]{0,4}\PC{0,9}") {
+            prop_assert_eq!(FOUR.words(&text).concat(), text);
+        }
     }
-    Ok(())
 }

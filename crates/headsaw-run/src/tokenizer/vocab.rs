@@ -1,4 +1,9 @@
-//! The pieces of a vocabulary, compactly: a blob, the ends of the pieces, and an order to search by.
+//! The pieces of a vocabulary, compactly: a blob, the ends of the pieces, and a table of hashes.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// A free slot of the table.
+const EMPTY: u32 = u32::MAX;
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +20,12 @@ pub(crate) enum Kind {
     Unused,
 }
 
+impl Kind {
+    fn byte(self) -> Option<u8> {
+        if let Kind::Byte(byte) = self { Some(byte) } else { None }
+    }
+}
+
 /// A stretch of a text: plain, or one special token.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Section<'a> {
@@ -28,9 +39,11 @@ pub(crate) struct Vocab {
     blob: Vec<u8>,
     ends: Vec<u32>,
     kinds: Vec<Kind>,
-    /// Normal and user-defined tokens, ordered by their bytes, then by id.
-    pieces: Vec<u32>,
-    /// User-defined and control tokens, ordered likewise.
+    /// Normal and user-defined tokens, hashed by their bytes: open addressing, at most half full.
+    table: Vec<u32>,
+    /// Keyed, so that no vocabulary can be made to collide.
+    hasher: RandomState,
+    /// User-defined and control tokens, ordered by their bytes, then by id.
     specials: Vec<u32>,
     /// The byte tokens.
     bytes: Vec<(u8, u32)>,
@@ -47,19 +60,32 @@ impl Vocab {
     /// To be called once, after the last `push`.
     pub(crate) fn index(&mut self) {
         let ids = 0..self.len();
-        let is = |id: &u32, kinds: &[Kind]| kinds.contains(&self.kinds[*id as usize]);
-        let mut pieces: Vec<u32> = ids.clone().filter(|id| is(id, &[Kind::Normal, Kind::UserDefined])).collect();
+        let kinds = &self.kinds;
+        let is = |id: &u32, wanted: &[Kind]| wanted.contains(&kinds[*id as usize]);
         let mut specials: Vec<u32> = ids.clone().filter(|id| is(id, &[Kind::Control, Kind::UserDefined])).collect();
         specials.retain(|&id| !self.piece(id).is_empty());
-        for order in [&mut pieces, &mut specials] {
-            order.sort_unstable_by(|&a, &b| self.piece(a).cmp(self.piece(b)).then(a.cmp(&b)));
-        }
-        self.bytes = ids
-            .filter_map(|id| if let Kind::Byte(b) = self.kinds[id as usize] { Some((b, id)) } else { None })
-            .collect();
+        specials.sort_unstable_by(|&a, &b| self.piece(a).cmp(self.piece(b)).then(a.cmp(&b)));
+        self.bytes = ids.clone().filter_map(|id| Some((kinds[id as usize].byte()?, id))).collect();
         self.bytes.sort_unstable();
         self.bytes.dedup_by_key(|(byte, _)| *byte);
-        (self.pieces, self.specials) = (pieces, specials);
+        self.specials = specials;
+        self.table = vec![EMPTY; (2 * self.kinds.len()).next_power_of_two()];
+        for id in ids.filter(|&id| matches!(self.kinds[id as usize], Kind::Normal | Kind::UserDefined)) {
+            let slot = self.slot(self.piece(id));
+            if self.table[slot] == EMPTY {
+                self.table[slot] = id;
+            }
+        }
+    }
+
+    /// Where `piece` is in the table, or would be.
+    fn slot(&self, piece: &[u8]) -> usize {
+        let mask = self.table.len() - 1;
+        let mut slot = self.hasher.hash_one(piece) as usize & mask;
+        while self.table[slot] != EMPTY && self.piece(self.table[slot]) != piece {
+            slot = (slot + 1) & mask;
+        }
+        slot
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -79,8 +105,10 @@ impl Vocab {
 
     /// The normal or user-defined token of these bytes; the first if there are several.
     pub(crate) fn find(&self, piece: &[u8]) -> Option<u32> {
-        let at = self.pieces.partition_point(|&id| self.piece(id) < piece);
-        self.pieces.get(at).copied().filter(|&id| self.piece(id) == piece)
+        if self.table.is_empty() {
+            return None;
+        }
+        Some(self.table[self.slot(piece)]).filter(|&id| id != EMPTY)
     }
 
     /// The token that stands for a byte.

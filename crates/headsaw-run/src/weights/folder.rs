@@ -84,9 +84,17 @@ fn divisors(spec: &ModelSpec) -> Vec<f32> {
     spec.rope.map_or(vec![], |rope| rope.divisors(spec.head_width))
 }
 
+/// The folder's name, or `org/name` in the cache of Hugging Face (`models--org--name/snapshots/…`).
 fn name_of(dir: &Path) -> String {
-    let name = dir.canonicalize().ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
-    name.unwrap_or_else(|| "model".into())
+    let whole = dir.canonicalize().unwrap_or_default();
+    let names: Vec<_> = whole.iter().rev().take(3).map(|part| part.to_string_lossy()).collect();
+    match &names[..] {
+        [_, snapshots, model] if snapshots == "snapshots" && model.starts_with("models--") => {
+            model["models--".len()..].replace("--", "/")
+        }
+        [name, ..] => name.clone().into_owned(),
+        [] => "model".into(),
+    }
 }
 
 fn spec(config: &Source, name: &str) -> Result<ModelSpec, Error> {

@@ -4,6 +4,7 @@
 //! `HEADSAW_MUTANTS=100000` sets how many mutants each seed gets.
 
 mod known;
+mod limits;
 mod mutate;
 mod watch;
 
