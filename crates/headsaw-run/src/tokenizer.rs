@@ -20,6 +20,9 @@ use vocab::{Kind, Vocab};
 /// Most tokens of a vocabulary, and most merges; the largest known have a quarter of it.
 pub(crate) const TOKENS_MAX: u64 = 1 << 20;
 
+/// Longest text; its tokens take many times its memory on the way.
+const TEXT_BYTES_MAX: usize = 256 << 20;
+
 /// Where a text gets a space in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SpacePrefix {
@@ -78,6 +81,10 @@ impl Tokenizer {
     ///
     /// Bytes that the vocabulary cannot express are left out, as llama.cpp and the `tokenizers` crate do.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
+        if text.len() > TEXT_BYTES_MAX {
+            let what = format!("a text of {} bytes; at most {TEXT_BYTES_MAX} are cut into tokens", text.len());
+            return Err(Error::absent(&self.name, what));
+        }
         let mut ids = vec![];
         let mut start_of_section = true;
         for section in self.vocab.sections(text, special) {
@@ -87,7 +94,7 @@ impl Tokenizer {
                     start_of_section = self.space_prefix == SpacePrefix::Always;
                 }
                 vocab::Section::Text(text) => {
-                    self.encode_section(text, start_of_section, &mut ids)?;
+                    self.encode_section(text, start_of_section, &mut ids);
                     start_of_section = false;
                 }
             }
@@ -96,7 +103,7 @@ impl Tokenizer {
         Ok([before, &ids, &self.after].concat())
     }
 
-    fn encode_section(&self, text: &str, start: bool, ids: &mut Vec<u32>) -> Result<(), Error> {
+    fn encode_section(&self, text: &str, start: bool, ids: &mut Vec<u32>) {
         let mut text = self.splitter.normalise(text);
         let prefixed = start && self.space_prefix != SpacePrefix::Never;
         if prefixed && !(self.prefix_once && text.starts_with([' ', '▁'])) {
@@ -112,7 +119,6 @@ impl Tokenizer {
                 None => self.merges.encode(&self.vocab, self.units, word, ids),
             }
         }
-        Ok(())
     }
 
     /// The text of tokens; control tokens have none. A space that only the vocabulary put in front is taken away after a

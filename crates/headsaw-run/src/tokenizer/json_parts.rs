@@ -97,7 +97,7 @@ fn word(all: &mut Gathered, part: &Value) -> Result<(), String> {
         Some("Split") if part["behavior"] == "Isolated" && part["invert"] != true => {
             let pattern = &part["pattern"];
             let regex = pattern["Regex"].as_str().map(String::from);
-            let literal = pattern["String"].as_str().map(|text| regex::escape(text));
+            let literal = pattern["String"].as_str().map(regex::escape);
             all.patterns.push(regex.or(literal).ok_or_else(|| unknown(part))?);
         }
         Some("Metaspace") if part["replacement"] == "▁" => metaspace(all, part)?,
