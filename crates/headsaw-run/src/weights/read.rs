@@ -57,6 +57,11 @@ impl ReadAt for FileAt {
         std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
     }
 
+    #[cfg(not(any(unix, windows)))]
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     #[cfg(windows)]
     fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {

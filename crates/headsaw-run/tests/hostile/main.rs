@@ -57,7 +57,7 @@ fn mutants_of_gguf() {
     let file = dir.path("model.gguf");
     for (seed, bytes) in mutate::gguf_seeds().into_iter().enumerate() {
         std::fs::write(&file, bytes).expect("writes");
-        mutants(500, seed as u64, &file, &file, mutate::bytes);
+        mutants(350, seed as u64, &file, &file, mutate::bytes);
     }
 }
 
