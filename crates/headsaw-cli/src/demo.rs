@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "LANG")]
     lang: Option<Lang>,
     /// The text to go on from
-    #[arg(short, long, value_name = "TEXT", default_value = "In the beginning", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "TEXT", default_value = "And the king said unto him,", allow_hyphen_values = true)]
     prompt: String,
     /// Tokens to generate in each run
     #[arg(short = 'n', long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..))]
@@ -184,7 +184,7 @@ impl<'a> Stage<'a> {
     fn run(&self, heading: &str, plan: &Plan) -> Result<Ran, Failure> {
         self.screen.show(&format!("{}\n  {}", styled(BOLD, heading), indented(&self.args.prompt)))?;
         let mut engine = engine::load(engine::weights(&self.model)?, plan, self.args.compute.compute()?)?;
-        let sampling = Sampling { temperature: 0.7, top_k: 40, top_p: 1.0, seed: self.args.seed };
+        let sampling = Sampling { temperature: 0.6, top_k: 40, top_p: 1.0, seed: self.args.seed };
         let options = Options { sampling, ..Options::greedy(self.args.tokens as usize) };
         let mut text = Text::default();
         let mut failure = None;

@@ -114,11 +114,11 @@ const CHINESE: Words = Words {
         )
     },
     step_names: ["project", "attend", "merge"],
-    slot: |slot| format!("时隙 {slot}"),
+    slot: |slot| format!("时间片 {slot}"),
     head: |head| format!("头 {head}"),
     slots: |heads, steps, serial, pipelined, speedup, bubble| {
         format!(
-            "{heads} + {steps} − 1 = {pipelined} 个时隙，而不是 {serial} 个：快 {speedup:.1} 倍，气泡 {bubble:.0} %。（这是理想值：各步耗时相等、\n\
+            "{heads} + {steps} − 1 = {pipelined} 个时间片，而不是 {serial} 个：快 {speedup:.1} 倍，气泡 {bubble:.0} %。（这是理想值：各步耗时相等、\n\
              各有通道；下面是真实运行，不是示意图。）"
         )
     },

@@ -157,7 +157,8 @@ fn cheapest(leaves: u32, weights: &[f64], limit: f64, side_cost: &dyn Fn(&Range<
                 let part = start as u32..end as u32;
                 let sent = nodes(leaves, part.clone()).len() as u32;
                 let cost = (before.0 + side_cost(&part), before.1 + sent);
-                if cost < best[i + 1][end].0 {
+                // Of equals the one that gives the last devices less: 8 heads over 3 are 3 + 3 + 2.
+                if cost <= best[i + 1][end].0 {
                     best[i + 1][end] = (cost, start);
                 }
             }

@@ -106,7 +106,10 @@ impl Counter<'_> {
         let sent = match what {
             _ if self.stage.slices.len() == 1 => Bytes(0),
             Gathered::Embedded => Bytes(4 * u64::from(m.width)),
-            Gathered::Normed(_) => sent_blocks(self.plan, span(&self.slice.rows).div_ceil(BLOCK)),
+            Gathered::Normed(_) => {
+                let blocks = span(&self.slice.rows).div_ceil(BLOCK);
+                sent_blocks(self.plan, blocks) + Bytes(4 * u64::from(blocks)) // and a sum of squares each
+            }
             Gathered::Attended => sent_blocks(self.plan, span(&self.slice.heads) * m.head_width.div_ceil(BLOCK)),
             Gathered::Hidden => sent_blocks(self.plan, span(&self.slice.ffn).div_ceil(BLOCK)),
         };

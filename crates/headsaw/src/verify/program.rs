@@ -179,6 +179,10 @@ struct Play<'a> {
     mailboxes: Vec<VecDeque<Option<Clock>>>,
     /// Per group: for each member, the calls it has come to (with its clock and what it offers).
     calls: Vec<BTreeMap<LaneId, Vec<Call>>>,
+    /// Per group and call: how many members have come.
+    came: Vec<Vec<usize>>,
+    /// Per lane: how many calls of each of its groups it has behind it.
+    turns: Vec<BTreeMap<GroupId, usize>>,
     contents: BTreeMap<(PlaceId, u32), Content>,
 }
 
@@ -193,6 +197,8 @@ impl<'a> Play<'a> {
             made: vec![(0, Vec::new()); program.bufs.len()],
             mailboxes: program.chans.iter().map(|chan| (0..chan.initial).map(|_| None).collect()).collect(),
             calls: vec![BTreeMap::new(); program.groups.len()],
+            came: vec![Vec::new(); program.groups.len()],
+            turns: vec![BTreeMap::new(); lanes],
             contents: BTreeMap::new(),
         }
     }
@@ -266,6 +272,9 @@ impl<'a> Play<'a> {
         }
         self.read(lane, action, round, found);
         self.write(lane, action, round, found);
+        if let Op::AllReduce(group) | Op::AllGather(group, _) = action.op {
+            *self.turns[lane].entry(group).or_default() += 1;
+        }
         if let Op::Send(chan) = action.op {
             let clock = self.clocks[lane].clone();
             self.mailboxes[chan.index()].push_back(Some(clock));
@@ -294,27 +303,24 @@ impl<'a> Play<'a> {
     }
 
     fn all_come(&mut self, lane: usize, group: GroupId, action: &Action) -> bool {
-        let id = LaneId(lane as u32);
         let turn = self.turn(lane, group);
-        let mine = self.calls[group.index()].entry(id).or_default();
+        let mine = self.calls[group.index()].entry(LaneId(lane as u32)).or_default();
         if mine.len() == turn {
             let mut clock = self.clocks[lane].clone();
             for buf in &action.needs {
                 join(&mut clock, &self.made[buf.index()].1);
             }
             mine.push((clock, action.needs.clone()));
+            let came = &mut self.came[group.index()];
+            came.resize(came.len().max(turn + 1), 0);
+            came[turn] += 1;
         }
-        let members = &self.program.groups[group.index()].lanes;
-        members.iter().all(|m| self.calls[group.index()].get(m).is_some_and(|calls| calls.len() > turn))
+        self.came[group.index()][turn] == self.program.groups[group.index()].lanes.len()
     }
 
     /// How many of the group's calls this lane has behind it.
     fn turn(&self, lane: usize, group: GroupId) -> usize {
-        let actions = &self.program.lanes[lane].actions;
-        let is_call = |a: &&Action| matches!(a.op, Op::AllReduce(g) | Op::AllGather(g, _) if g == group);
-        let in_round = actions.iter().filter(is_call).count();
-        let at = self.done[lane] as usize % actions.len();
-        self.round(lane) * in_round + actions[..at].iter().filter(is_call).count()
+        self.turns[lane].get(&group).copied().unwrap_or(0)
     }
 
     /// Learns what the others knew.
@@ -338,9 +344,9 @@ impl<'a> Play<'a> {
     fn read(&mut self, lane: usize, action: &Action, round: usize, found: &mut Vec<Violation>) {
         let mut reads = action.needs.clone();
         if let Op::AllReduce(group) | Op::AllGather(group, _) = action.op {
-            let turn = self.calls[group.index()][&LaneId(lane as u32)].len() - 1;
+            let turn = self.turn(lane, group);
             for calls in self.calls[group.index()].values() {
-                reads.extend(calls[turn.min(calls.len() - 1)].1.iter().take(1));
+                reads.extend(calls[turn].1.iter().take(1));
             }
         }
         for buf in reads {
