@@ -4,6 +4,7 @@ use super::super::math;
 use super::simd::{Kernel, Simd};
 use half::f16;
 use std::array::from_fn;
+use std::hint::black_box;
 
 /// Runs everywhere.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +16,7 @@ impl Simd for Portable {
     const NAME: &'static str = "portable";
     const WIDE: bool = false;
     type F = F;
-    type W = [[i16; 16]; 32];
+    type W = [[i16; 64]; 8];
 
     #[inline(always)]
     fn with<K: Kernel>(self, kernel: K) -> K::Output {
@@ -128,14 +129,13 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn unpack_q4(self, from: *const u8) -> Self::W {
         // SAFETY: the caller's promise.
-        let bytes = unsafe { &*from.cast::<[[[u8; 4]; 16]; 4]>() };
-        let mut weights = [[0; 16]; 32];
-        for g in 0..4 {
-            for c in 0..4 {
-                for row in 0..16 {
-                    weights[4 * g + c][row] = i16::from(bytes[g][row][c] & 15);
-                    weights[16 + 4 * g + c][row] = i16::from(bytes[g][row][c] >> 4);
-                }
+        let bytes = unsafe { &*from.cast::<[[u8; 64]; 4]>() };
+        let mut weights = [[0; 64]; 8];
+        let lanes = black_box(64).min(64);
+        let (low, high) = weights.split_at_mut(4);
+        for ((bytes, low), high) in bytes.iter().zip(low).zip(high) {
+            for ((byte, low), high) in bytes[..lanes].iter().zip(low).zip(high) {
+                (*low, *high) = (i16::from(byte & 15), i16::from(byte >> 4));
             }
         }
         weights
@@ -150,13 +150,12 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn unpack_q8(self, from: *const u8) -> Self::W {
         // SAFETY: the caller's promise.
-        let bytes = unsafe { &*from.cast::<[[[u8; 4]; 16]; 8]>() };
-        let mut weights = [[0; 16]; 32];
-        for g in 0..8 {
-            for c in 0..4 {
-                for row in 0..16 {
-                    weights[4 * g + c][row] = i16::from(bytes[g][row][c]) - 128;
-                }
+        let bytes = unsafe { &*from.cast::<[[u8; 64]; 8]>() };
+        let mut weights = [[0; 64]; 8];
+        let lanes = black_box(64).min(64);
+        for (bytes, weights) in bytes.iter().zip(&mut weights) {
+            for (byte, weight) in bytes[..lanes].iter().zip(weights) {
+                *weight = i16::from(*byte) - 128;
             }
         }
         weights
@@ -169,23 +168,36 @@ impl Simd for Portable {
     }
 }
 
-/// Column by column, so that sixteen rows are added up side by side. Two products of a weight and a quant together fit
-/// 16 bits (2 · 128 · 127 = 32,512).
+/// Two products of a weight and a quant together fit 16 bits (2 · 128 · 127 = 32,512). The four columns of a row are
+/// added up at the end.
 #[inline(always)]
-fn dot(weights: &[[i16; 16]; 32], quants: &[i8; 32]) -> F {
-    let mut sums = [0i32; 16];
+fn dot(weights: &[[i16; 64]; 8], quants: &[[i8; 4]; 8]) -> F {
+    let mut sums = [0i32; 64];
+    // A count that the compiler cannot see: it would unroll these 64 and then vectorise over groups, with gathers.
+    let lanes = black_box(64).min(64);
     for (weights, quants) in weights.chunks_exact(2).zip(quants.chunks_exact(2)) {
-        let [a, b] = [i16::from(quants[0]), i16::from(quants[1])];
-        for row in 0..16 {
-            let pair = weights[0][row].wrapping_mul(a).wrapping_add(weights[1][row].wrapping_mul(b));
-            sums[row] += i32::from(pair);
+        let (first, second) = (repeat(quants[0]), repeat(quants[1]));
+        let weights = weights[0][..lanes].iter().zip(&weights[1]);
+        let quants = first.iter().zip(&second);
+        for ((sum, (w, v)), (a, b)) in sums.iter_mut().zip(weights).zip(quants) {
+            *sum += i32::from(w.wrapping_mul(*a).wrapping_add(v.wrapping_mul(*b)));
         }
     }
     let mut dots = [0.0; 16];
-    for row in 0..16 {
-        dots[row] = sums[row] as f32;
+    for (dot, sums) in dots.iter_mut().zip(sums.chunks_exact(4)) {
+        *dot = (sums[0] + sums[1] + sums[2] + sums[3]) as f32;
     }
     dots
+}
+
+/// Four quants, once for each row.
+#[inline(always)]
+fn repeat(quants: [i8; 4]) -> [i16; 64] {
+    let mut repeated = [[0; 4]; 16];
+    repeated.fill(quants.map(i16::from));
+    let mut lanes = [0; 64];
+    lanes.copy_from_slice(repeated.as_flattened());
+    lanes
 }
 
 /// `a · b + c`, rounded once.

@@ -1,5 +1,6 @@
 //! Every kernel gives the reference's bits, whatever the instruction set, and the reference is right.
 
+mod allocation;
 mod attention;
 mod elementwise;
 mod matmul;
