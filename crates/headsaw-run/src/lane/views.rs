@@ -239,7 +239,6 @@ impl<'a> Views<'a> {
 
     /// # Safety
     /// Nobody else reads or writes the header of this micro-batch while the reference lives.
-    #[expect(clippy::mut_from_ref, reason = "the program's edges keep writer and readers apart")]
     pub unsafe fn header_mut(&self, micro: MicroId) -> &'a mut Header {
         // SAFETY: the caller's promise.
         unsafe { &mut *self.headers[micro.index()].0.get() }
