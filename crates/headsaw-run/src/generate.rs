@@ -226,6 +226,7 @@ impl Engine {
         if !unsound.is_empty() {
             return Err(RunError::Plan(unsound)); // what lanes share in memory rests on this check
         }
+        fits_machine(plan)?;
         let rope = plan.model.rope.as_ref().expect("families that run have rotary positions");
         let rotations = Rotations::new(rope, file.rope_divisors(), plan.workload.context);
         let devices = load(file, plan, &*compute, progress)?;
@@ -244,7 +245,7 @@ impl Engine {
     pub fn devices(&self) -> Vec<DeviceReport> {
         let report = |(stage, slice): (usize, &Slice)| {
             let weight_bytes = self.devices[&slice.device].bytes();
-            let rotations = Bytes(self.rotations.bytes() as u64);
+            let rotations = Rotations::size(self.plan.model.head_width, self.plan.workload.context);
             DeviceReport {
                 device: slice.device,
                 stage,
@@ -334,6 +335,18 @@ fn check(file: &ModelFile, plan: &Plan) -> Result<(), RunError> {
         found.push(Violation { at: "model_hash".into(), expected: expected.clone(), got: hash });
     }
     if found.is_empty() { Ok(()) } else { Err(RunError::Plan(found)) }
+}
+
+/// Refuses, before anything is allocated, what this machine has no memory for.
+fn fits_machine(plan: &Plan) -> Result<(), RunError> {
+    let devices = verify::memory(plan).values().map(|memory| memory.total()).sum::<Bytes>();
+    let need = devices + Rotations::size(plan.model.head_width, plan.workload.context);
+    match crate::machine::memory() {
+        Some(room) if need > room => Err(RunError::Input(format!(
+            "this run needs {need} and this machine has {room}: take a smaller --context or --prompt-chunk, or fewer prompts at once"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Devices load side by side, as many at once as there are cores.

@@ -1,6 +1,7 @@
 //! Rotary position embedding: cosines and sines for every position, computed once.
 
 use headsaw::spec::model::Rope;
+use headsaw::units::Bytes;
 
 /// `cos` and `sin` for positions `0..context`, `[context, D/2]` each.
 pub(crate) struct Rotations {
@@ -30,8 +31,8 @@ impl Rotations {
         (&self.cos[start..start + count], &self.sin[start..start + count])
     }
 
-    /// Bytes of the table.
-    pub fn bytes(&self) -> usize {
-        8 * self.cos.len()
+    /// Bytes of the table for heads of this width and so many positions.
+    pub fn size(head_width: u32, context: u32) -> Bytes {
+        Bytes(8 * u64::from(head_width / 2)) * u64::from(context)
     }
 }

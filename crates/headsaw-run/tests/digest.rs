@@ -193,34 +193,58 @@ fn smollm2_gives_the_same_bits_under_every_cut() {
     let tokenizer = headsaw_run::tokenizer::Tokenizer::from_model(&file).unwrap();
     let texts = ["Once upon a time", "The capital of France is", "def fibonacci(n):\n    "];
     let prompts: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text, true).unwrap()).collect();
-    let plain = Way::plain();
-    let expected = results(&run(&file, &plain, fast(), &prompts, 16));
-    let reduce = |tp| Way { tp, ..Way::plain() };
-    let ways = [
-        Way { lanes: 2, ..reduce(1) },
-        reduce(2),
-        Way { lanes: 2, micros: 3, ..reduce(2) },
-        Way { exchange: Exchange::Gather, ..reduce(2) },
-        reduce(3),
-        Way { exchange: Exchange::Gather, ..reduce(3) },
-        Way { tokens: 7, ..reduce(4) },
-        Way { pp: 3, micros: 3, ..reduce(4) },
-        Way { exchange: Exchange::Gather, ..reduce(5) },
-        Way { tokens: 1, ..reduce(9) },
-        Way { pp: 2, micros: 2, ..reduce(1) },
-        Way { pp: 7, batch: 3, ..reduce(1) },
-        Way { weights: vec![2.0, 1.0], ..reduce(2) },
-    ];
-    for way in &ways {
-        assert_eq!(results(&run(&file, way, fast(), &prompts, 16)), expected, "{way:?}");
+    let expected = results(&run(&file, &Way::plain(), fast(), &prompts, TOKENS));
+    for way in &ways() {
+        assert_eq!(results(&run(&file, way, fast(), &prompts, TOKENS)), expected, "{way:?}");
     }
-    for isa in [Isa::Avx2, Isa::Portable] {
+    for prompt in 0..prompts.len() {
+        let alone = run(&file, &Way::plain(), fast(), &prompts[prompt..prompt + 1], TOKENS);
+        assert_eq!(results(&alone)[0], expected[prompt], "prompt {prompt} alone");
+    }
+    for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
         match compute::cpu(Some(isa)) {
-            Ok(compute) => assert_eq!(results(&run(&file, &plain, compute, &prompts, 16)), expected, "{isa}"),
+            Ok(compute) => assert_eq!(results(&run(&file, &two_lanes(), compute, &prompts, TOKENS)), expected, "{isa}"),
             Err(error) => println!("skipped: {error}"),
         }
     }
-    let short: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt[..1].to_vec()).collect();
-    let fast = results(&run(&file, &plain, fast(), &short, 3));
-    assert_eq!(results(&run(&file, &plain, compute::reference(), &short, 3)), fast, "reference kernels");
+    let got = run(&file, &two_lanes(), compute::reference(), &prompts, TOKENS);
+    assert_eq!(results(&got), expected, "reference kernels");
+}
+
+/// Tokens that are generated for each prompt.
+const TOKENS: usize = 64;
+
+fn two_lanes() -> Way {
+    Way { lanes: 2, ..Way::plain() }
+}
+
+/// Every kind of cut at least once.
+fn ways() -> Vec<Way> {
+    let reduce = |tp| Way { tp, ..Way::plain() };
+    let gather = |tp| Way { exchange: Exchange::Gather, ..reduce(tp) };
+    let stages = |pp, micros| Way { pp, micros, ..Way::plain() };
+    vec![
+        two_lanes(),
+        reduce(2),
+        Way { lanes: 2, micros: 3, ..reduce(2) },
+        Way { weights: vec![2.0, 1.0], ..reduce(2) },
+        reduce(3),
+        reduce(4),
+        reduce(5),
+        reduce(9),
+        gather(2),
+        Way { lanes: 2, ..gather(3) },
+        gather(4),
+        gather(5),
+        gather(9),
+        stages(2, 2),
+        stages(3, 3),
+        Way { batch: 3, ..stages(7, 1) },
+        Way { order: Order::Sequential, ..stages(2, 2) },
+        Way { tp: 4, ..stages(3, 3) },
+        Way { exchange: Exchange::Gather, tp: 4, ..stages(3, 2) },
+        Way { tokens: 1, ..Way::plain() },
+        Way { tokens: 7, ..reduce(2) },
+        Way { batch: 3, ..Way::plain() },
+    ]
 }

@@ -31,25 +31,39 @@ pub struct BytesPerSecond(pub f64);
 pub struct FlopsPerSecond(pub f64);
 
 macro_rules! additive {
-    ($($unit:ident),*) => {$(
-        impl Add for $unit { type Output = $unit; fn add(self, other: $unit) -> $unit { $unit(self.0 + other.0) } }
-        impl AddAssign for $unit { fn add_assign(&mut self, other: $unit) { self.0 += other.0; } }
-        impl Sum for $unit { fn sum<I: Iterator<Item = $unit>>(items: I) -> $unit { items.fold($unit::default(), Add::add) } }
+    ($($unit:ident $add:expr),*) => {$(
+        impl Add for $unit {
+            type Output = $unit;
+            fn add(self, other: $unit) -> $unit {
+                $unit($add(self.0, other.0))
+            }
+        }
+        impl AddAssign for $unit {
+            fn add_assign(&mut self, other: $unit) {
+                *self = *self + other;
+            }
+        }
+        impl Sum for $unit {
+            fn sum<I: Iterator<Item = $unit>>(items: I) -> $unit {
+                items.fold($unit::default(), Add::add)
+            }
+        }
     )*};
 }
-additive!(Bytes, Flops, Seconds);
+// Counts stay at the largest number: what a hostile plan asks for is refused, not wrapped around.
+additive!(Bytes u64::saturating_add, Flops u64::saturating_add, Seconds f64::add);
 
 impl Mul<u64> for Bytes {
     type Output = Bytes;
     fn mul(self, times: u64) -> Bytes {
-        Bytes(self.0 * times)
+        Bytes(self.0.saturating_mul(times))
     }
 }
 
 impl Mul<u64> for Flops {
     type Output = Flops;
     fn mul(self, times: u64) -> Flops {
-        Flops(self.0 * times)
+        Flops(self.0.saturating_mul(times))
     }
 }
 

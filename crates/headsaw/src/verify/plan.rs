@@ -9,8 +9,12 @@ use crate::units::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Lanes that a plan may have in all: far more than any machine, far less than what would exhaust one.
+/// Lanes that a plan may have in all, and actions that they do in a round: far more than any machine runs, far less than
+/// what would exhaust one.
 const LANES_MOST: u64 = 65_536;
+const ACTIONS_MOST: u64 = 2_000_000;
+/// Actions of a lane in a layer, with the gather exchange.
+const ACTIONS_A_LAYER: u64 = 11;
 
 /// All that is wrong with a plan.
 pub fn plan(plan: &Plan) -> Vec<Violation> {
@@ -51,6 +55,16 @@ fn workload(plan: &Plan, found: &mut Vec<Violation>) {
     let lanes = u64::from(plan.lanes) * plan.stages.iter().map(|stage| stage.slices.len() as u64).sum::<u64>();
     if lanes > LANES_MOST {
         found.push(Violation::new("lanes of all devices", format!("at most {LANES_MOST}"), lanes));
+    }
+    let layers = |stage: &Stage| stage.slices.len() as u64 * (stage.layers.len() as u64 + 1);
+    let rounds = u64::from(plan.lanes).saturating_mul(u64::from(w.micros));
+    let actions = plan.stages.iter().map(layers).sum::<u64>().saturating_mul(rounds).saturating_mul(ACTIONS_A_LAYER);
+    if actions > ACTIONS_MOST {
+        found.push(Violation::new(
+            "actions of all lanes (lanes, layers, micro-batches)",
+            format!("at most {ACTIONS_MOST}"),
+            actions,
+        ));
     }
 }
 

@@ -1,0 +1,105 @@
+//! Plans from a hostile hand: every answer is a list of violations or a sound program, soon and in bounded memory.
+
+use headsaw::lower::lower;
+use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
+use headsaw::spec::presets;
+use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
+use headsaw::verify;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn plan(exchange: Exchange) -> Value {
+    let model = presets::find("eight-heads").unwrap();
+    let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
+    let workload = Workload { batch: 1, tokens: 16, micros: 2, context: 64, sequences: 2, numerics };
+    let request = CutRequest { tp: 3, pp: 2, device_weights: vec![], lanes: 2, exchange, order: Order::Pipelined };
+    let mut plan = serde_json::to_value(cut(&model, workload, &request).unwrap()).unwrap();
+    plan["devices"][1]["memory"] = json!(1u64 << 40);
+    plan
+}
+
+/// All values inside a value, by their JSON pointers.
+fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, inner)| pointers(inner, format!("{at}/{key}"), found)),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(i, inner)| pointers(inner, format!("{at}/{i}"), found))
+        }
+        _ => {}
+    }
+    found.push(at);
+}
+
+fn hostile_value() -> impl Strategy<Value = Value> {
+    let values = [
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(7),
+        json!(256),
+        json!(65_536),
+        json!(4_294_967_295u64),
+        json!(18_446_744_073_709_551_615u64),
+        json!(1e308),
+        json!(0.5),
+        json!(null),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!("0..0"),
+        json!("0..4294967295"),
+        json!("5..3"),
+        json!("3"),
+        json!("gather"),
+        json!("Llama"),
+        json!("gpt"),
+        json!("x".repeat(1000)),
+    ];
+    prop::sample::select(values.to_vec())
+}
+
+/// A plan's answer, whatever the plan.
+fn answer(text: &str) {
+    let Ok(plan) = serde_json::from_str::<Plan>(text) else { return };
+    let violations = verify::plan(&plan);
+    let small = plan.devices.len() as u32 * plan.lanes.min(64) * plan.workload.micros.min(64) <= 64;
+    if violations.is_empty() {
+        verify::memory(&plan);
+    }
+    if violations.is_empty() && small {
+        assert_eq!(verify::program(&lower(&plan)), vec![]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn changed_values_give_violations_or_a_sound_program(
+        gather in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_value()), 1..4),
+    ) {
+        let mut plan = plan(if gather { Exchange::Gather } else { Exchange::Reduce });
+        for (at, value) in changes {
+            let mut places = Vec::new();
+            pointers(&plan, String::new(), &mut places);
+            *plan.pointer_mut(&places[at.index(places.len())]).unwrap() = value;
+        }
+        answer(&plan.to_string());
+    }
+
+    #[test]
+    fn changed_bytes_give_an_error_or_an_answer(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        let mut text = plan(Exchange::Reduce).to_string().into_bytes();
+        let at = at.index(text.len());
+        if cut { text.truncate(at) } else { text[at] = byte }
+        answer(&String::from_utf8_lossy(&text));
+    }
+}
+
+#[test]
+fn nested_depth_is_an_error() {
+    let deep = "[".repeat(100_000);
+    assert!(serde_json::from_str::<Plan>(&deep).is_err());
+    assert!(serde_json::from_str::<Plan>(&format!("{{\"format\": {deep}")).is_err());
+}
