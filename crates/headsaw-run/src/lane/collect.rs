@@ -5,9 +5,11 @@ use super::{Stopped, Views, Worker};
 use crate::compute::{Acts, BLOCK, Shared};
 use crate::transport::Transport;
 use headsaw::lower::work;
-use headsaw::plan::Slice;
+use headsaw::plan::{Exchange, Plan, Slice};
 use headsaw::program::{Action, Carries, ChanId, Gathered, GroupId, MicroId, PlaceKind};
 use headsaw::shard;
+use headsaw::spec::cluster::DeviceId;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Deepest tree: 2^32 leaves, and one more while two are added.
@@ -22,25 +24,15 @@ impl<'a> Worker<'a, '_> {
 
     pub(super) fn all_reduce(&mut self, group: GroupId, action: &Action) -> Result<(), Stopped> {
         self.shared.transport.meet(group, self.id)?;
-        let model = &self.shared.run.plan.model;
-        let down = self.reduces_down(action);
-        let (width, rows) = (model.width as usize, self.shared.run.plan.workload.rows() as usize);
+        let width = self.shared.run.plan.model.width as usize;
         let columns = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(width);
         let residual = self.views.residual[action.micro.index()];
-        let tokens = self.header(action.micro).rows.len();
-        let sums = &self.sums[usize::from(down)];
-        for t in 0..tokens {
-            for start in columns.clone().step_by(BLOCK) {
-                let range = t * width + start..t * width + (start + BLOCK).min(columns.end);
-                // SAFETY: these columns are this lane's own to write.
-                let to = unsafe { residual.slice_mut(range.clone()) };
-                sums.add_to(to, |piece| {
-                    let views = &self.shared.views[&piece.device];
-                    let offset = piece.node * rows * width;
-                    // SAFETY: its device has offered it (`meet`), and writes it again only after the next exchange.
-                    unsafe { views.partial[usize::from(down)].slice(offset + range.start..offset + range.end) }
-                });
-            }
+        let sum = &self.sums[usize::from(self.reduces_down(action))];
+        for t in 0..self.header(action.micro).rows.len() {
+            let range = t * width + columns.start..t * width + columns.end;
+            // SAFETY: these columns are this lane's own to write.
+            let to = unsafe { residual.slice_mut(range.clone()) };
+            sum.add_to(to, range.start);
         }
         Ok(())
     }
@@ -181,47 +173,64 @@ impl<'a> Worker<'a, '_> {
     }
 }
 
-/// One vector of partial sums: a node of the tree, and which device made it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Piece {
-    device: headsaw::spec::cluster::DeviceId,
-    node: usize,
-}
-
 /// How the vectors of all devices of a stage make one sum.
-#[derive(Debug, Clone)]
-pub(super) struct Sum {
-    pieces: Vec<Piece>,
+pub(super) struct Sum<'a> {
+    /// `[T, C]` each: the nodes of the tree, in the order of what they add up.
+    pieces: Vec<Shared<'a, f32>>,
+    /// Additions after each.
     merges: Vec<u8>,
 }
 
-impl Sum {
+impl<'a> Sum<'a> {
     /// Over the heads (attention) or the MLP's leaves of a stage's slices.
-    pub fn new(plan: &headsaw::plan::Plan, stage: usize, down: bool) -> Sum {
+    pub fn new(plan: &Plan, stage: usize, down: bool, views: &BTreeMap<DeviceId, Views<'a>>) -> Sum<'a> {
         let model = &plan.model;
         let leaves = if down { shard::mlp_leaves(model) } else { model.heads };
+        let size = plan.workload.rows() as usize * model.width as usize;
         let mut ranges = Vec::new();
         let mut pieces = Vec::new();
         for slice in &plan.stages[stage].slices {
             let nodes = if down { work::ffn_pieces(model, slice) } else { work::head_pieces(model, slice) };
-            pieces.extend((0..nodes.len()).map(|node| Piece { device: slice.device, node }));
+            if plan.exchange == Exchange::Reduce {
+                let partial = views[&slice.device].partial[usize::from(down)];
+                pieces.extend((0..nodes.len()).map(|node| partial.part(node * size, size)));
+            }
             ranges.extend(nodes);
         }
         Sum { pieces, merges: shard::merges(leaves, &ranges) }
     }
 
-    /// Adds the tree's sum to `to`, at most a block long.
-    fn add_to<'p>(&self, to: &mut [f32], piece: impl Fn(&Piece) -> &'p [f32]) {
-        if let [only] = &self.pieces[..] {
-            for (to, x) in to.iter_mut().zip(piece(only)) {
-                *to += x;
+    /// Adds the tree's sum to `to`, whose first element is element `start` of the pieces.
+    fn add_to(&self, to: &mut [f32], start: usize) {
+        // SAFETY: their devices have offered them (`meet`), and write them again only after the next exchange.
+        let piece = |i: usize, at: usize, len: usize| unsafe { self.pieces[i].slice(start + at..start + at + len) };
+        let len = to.len();
+        match self.pieces.len() {
+            1 => {
+                for (to, x) in to.iter_mut().zip(piece(0, 0, len)) {
+                    *to += x;
+                }
             }
-            return;
+            2 => {
+                let (a, b) = (piece(0, 0, len), piece(1, 0, len));
+                for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+                    *to += a + b;
+                }
+            }
+            _ => {
+                for (i, to) in to.chunks_mut(BLOCK).enumerate() {
+                    let len = to.len();
+                    self.add_block(to, |n| piece(n, i * BLOCK, len));
+                }
+            }
         }
+    }
+
+    fn add_block<'p>(&self, to: &mut [f32], piece: impl Fn(usize) -> &'p [f32]) {
         let mut stack = [[0.0f32; BLOCK]; DEPTH];
         let mut height = 0;
-        for (what, merges) in self.pieces.iter().zip(&self.merges) {
-            let x = piece(what);
+        for (i, merges) in self.merges.iter().enumerate() {
+            let x = piece(i);
             stack[height][..x.len()].copy_from_slice(x);
             height += 1;
             for _ in 0..*merges {

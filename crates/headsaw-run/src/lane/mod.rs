@@ -194,7 +194,7 @@ struct Worker<'a, 'c> {
     control: Option<&'c mut dyn Control>,
     scratch: Scratch,
     /// How the stage's partial sums make one: attention's, the MLP's.
-    sums: [collect::Sum; 2],
+    sums: [collect::Sum<'a>; 2],
     /// Sums of squares of one token's blocks.
     squares: Vec<f32>,
     /// Outputs of a tile of attention.
@@ -228,7 +228,7 @@ impl<'a, 'c> Worker<'a, 'c> {
             tasks: tasks(run.program, id),
             control,
             scratch: Scratch::new(blocks, model.head_width as usize),
-            sums: [false, true].map(|down| collect::Sum::new(run.plan, stage, down)),
+            sums: [false, true].map(|down| collect::Sum::new(run.plan, stage, down, &shared.views)),
             squares: vec![0.0; model.width.div_ceil(32) as usize],
             tile: vec![0.0; steps::TILE * model.head_width as usize],
             next: Header::with_room(run.plan.workload.rows() as usize),
