@@ -3,7 +3,7 @@
 use crate::plan::{Exchange, Plan, Slice, Stage};
 use crate::program::{Gathered, Step, Work};
 use crate::shard::{self, BLOCK};
-use crate::spec::model::{Dtype, ModelSpec};
+use crate::spec::model::{Dtype, Family, ModelSpec};
 use crate::spec::workload::Activations;
 use crate::units::{Bytes, Flops};
 use std::ops::Range;
@@ -79,7 +79,7 @@ impl Counter<'_> {
                 };
                 self.partial(units, u64::from(heads * m.head_width), nodes)
             }
-            Step::GateUp => self.product(2 * units * 32, width),
+            Step::GateUp => self.product(mlp_inputs(m) * units * 32, width),
             Step::Down => {
                 let columns = match self.plan.exchange {
                     Exchange::Reduce => self.slice.ffn.end - self.slice.ffn.start,
@@ -117,6 +117,14 @@ impl Counter<'_> {
     }
 }
 
+/// Matrices that lead into the MLP: gate and up, or one where it has no gate.
+fn mlp_inputs(model: &ModelSpec) -> u64 {
+    match model.family {
+        Family::Llama | Family::Qwen2 | Family::Qwen3 => 2,
+        Family::Gpt => 1,
+    }
+}
+
 /// Bytes of the weights that a slice holds, stored as the plan says.
 pub fn slice_weights(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
     let m = &plan.model;
@@ -129,7 +137,7 @@ pub fn slice_weights(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
         Exchange::Reduce => (q, span(&slice.ffn) * width),
         Exchange::Gather => (span(&slice.rows) * u64::from(m.heads) * head_width, span(&slice.rows) * u64::from(m.ffn)),
     };
-    let layer = q + kv + merge + 2 * span(&slice.ffn) * width + down;
+    let layer = q + kv + merge + mlp_inputs(m) * span(&slice.ffn) * width + down;
     let norms = Bytes(4 * 2 * width);
     let layers = span(&plan.stages[stage].layers);
     let first = stage == 0;
@@ -192,4 +200,31 @@ pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
 pub fn lane_bytes(plan: &Plan, slice: &Slice) -> Bytes {
     let normed = activation_bytes(plan, plan.model.width.div_ceil(BLOCK), plan.workload.rows());
     normed + Bytes(4 * lane_floats(plan, slice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{CutRequest, Order, cut};
+    use crate::spec::presets;
+    use crate::spec::workload::{KvDtype, Numerics, Workload};
+
+    /// Two roads: the bytes of an uncut slice, and the model's parameters at two bytes each.
+    #[test]
+    fn an_uncut_slice_holds_all_parameters() {
+        for name in presets::names() {
+            let model = presets::find(name).unwrap();
+            if model.dtype.block() > 1 {
+                continue;
+            }
+            let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
+            let workload = Workload { batch: 1, tokens: 1, micros: 1, context: 16, sequences: 1, numerics };
+            let (exchange, order) = (Exchange::Reduce, Order::Pipelined);
+            let request = CutRequest { tp: 1, pp: 1, device_weights: vec![], lanes: 1, exchange, order };
+            let plan = cut(&model, workload, &request).unwrap();
+            let held = slice_weights(&plan, 0, &plan.stages[0].slices[0]).0 as f64;
+            let expected = model.parameters() as f64 * f64::from(model.dtype.block_bytes());
+            assert!((held / expected - 1.0).abs() < 0.002, "{name}: {held} against {expected}");
+        }
+    }
 }
