@@ -3,6 +3,7 @@
 use crate::cut::{CutArgs, CutJson, Demand};
 use crate::engine::{self, ComputeArgs};
 use crate::error::Failure;
+use crate::interrupt::{self, Cleanly};
 use crate::model::Model;
 use crate::output::{BOLD, print, print_json, say, styled};
 use crate::report::{DeviceJson, devices_json};
@@ -81,8 +82,11 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let kernels = compute.name();
     let mut engine = engine::load(file, &plan, compute)?;
     let bytes = weights_per_token(file, &engine)?;
-    let prompt = (args.prompt > 0).then(|| prompt_test(args, &plan, &mut engine)).transpose()?;
-    let mut generation = (args.tokens > 0).then(|| generation_test(args, &plan, &mut engine)).transpose()?;
+    let cleanly = Cleanly::begin();
+    let prompt = (args.prompt > 0).then(|| prompt_test(args, &plan, &mut engine)).transpose()?.flatten();
+    let mut generation = (args.tokens > 0).then(|| generation_test(args, &plan, &mut engine)).transpose()?.flatten();
+    let interrupted = interrupt::asked();
+    drop(cleanly);
     if let Some(test) = &mut generation {
         test.gigabytes_per_second = Some(bytes.0 as f64 * test.tokens_per_second.median / 1e9);
     }
@@ -90,7 +94,12 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let name = &plan.model.name;
     let cut = CutJson::of(&plan);
     let result = Json { model: name, cut, kernels, prompt, generation, weight_bytes_per_token: bytes, devices };
-    if json { print_json(&result) } else { print(&human(&result, &plan)) }
+    if json {
+        print_json(&result)?
+    } else {
+        print(&human(&result, &plan))?
+    }
+    if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 fn plan(args: &Args, model: &Model) -> Result<Plan, Failure> {
@@ -105,12 +114,12 @@ fn plan(args: &Args, model: &Model) -> Result<Plan, Failure> {
     args.cut.plan(model, Some(Demand { sequences: 1, prompt: args.prompt.max(1), context }))
 }
 
-fn prompt_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Test, Failure> {
+fn prompt_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Option<Test>, Failure> {
     let prompt = random_tokens(args.prompt, plan.model.vocab);
     test("prompt", args, args.prompt, || round(engine, &prompt, 1).map(|report| report.prefill))
 }
 
-fn generation_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Test, Failure> {
+fn generation_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Option<Test>, Failure> {
     let prompt = random_tokens(1, plan.model.vocab);
     // The first token comes of the prompt; the others are generated.
     test("generation", args, args.tokens, || round(engine, &prompt, args.tokens + 1).map(|report| report.decode))
@@ -118,24 +127,31 @@ fn generation_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Test
 
 fn round(engine: &mut Engine, prompt: &[u32], tokens: u32) -> Result<Report, Failure> {
     let options = Options { digest: false, ..Options::greedy(tokens as usize) };
-    Ok(engine.generate(&[prompt.to_vec()], &options, &mut |_| Flow::Continue)?)
+    let mut listen = |_| if interrupt::asked() { Flow::Cancel } else { Flow::Continue };
+    Ok(engine.generate(&[prompt.to_vec()], &options, &mut listen)?)
 }
 
+/// None where it was interrupted before the first round was done.
 fn test(
     name: &str,
     args: &Args,
     tokens: u32,
     mut round: impl FnMut() -> Result<Phase, Failure>,
-) -> Result<Test, Failure> {
+) -> Result<Option<Test>, Failure> {
     let mut rates = Vec::new();
     for i in 0..=args.rounds {
         let rate = round()?.tokens_per_second();
+        if interrupt::asked() {
+            break; // what was measured before counts, this round does not
+        }
         if i > 0 {
             rates.push(rate); // the first was to warm up
             say(&format!("{name} round {i} of {}: {rate:.1} tokens/s\n", args.rounds));
         }
     }
-    Ok(Test { tokens, tokens_per_second: spread(&rates), gigabytes_per_second: None, rounds: rates })
+    let test =
+        |rates: Vec<f64>| Test { tokens, tokens_per_second: spread(&rates), gigabytes_per_second: None, rounds: rates };
+    Ok((!rates.is_empty()).then(|| test(rates)))
 }
 
 fn spread(rates: &[f64]) -> Spread {

@@ -222,7 +222,8 @@ impl CutArgs {
             )));
         }
         let longest = demand.map_or(context, |d| d.prompt).max(1);
-        let tokens = self.prompt_chunk.or(base.map(|w| w.tokens)).unwrap_or(512.min(longest));
+        // More than the longest prompt would only take memory.
+        let tokens = self.prompt_chunk.or(base.map(|w| w.tokens)).unwrap_or(512).min(longest);
         let numerics = self.numerics(base.map(|w| w.numerics))?;
         Ok(Workload { batch, tokens, micros, context, sequences, numerics })
     }

@@ -2,6 +2,7 @@
 
 use crate::error::Failure;
 use crate::model::Model;
+use crate::output::say;
 use crate::progress::Progress;
 use clap::ValueEnum;
 use headsaw::plan::Plan;
@@ -78,6 +79,13 @@ pub fn weights(model: &Model) -> Result<&ModelFile, Failure> {
 
 /// Loads what each device holds. A bar shows the way where it takes long and somebody watches.
 pub fn load(file: &ModelFile, plan: &Plan, compute: Arc<dyn Compute>) -> Result<Engine, Failure> {
+    let lanes = plan.devices.len() * plan.lanes as usize;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if lanes > 16 * cores {
+        say(&format!(
+            "note: {lanes} lanes share {cores} core(s) and take turns; the bits are the same, the time is not\n"
+        ));
+    }
     let mut bar = Progress::new("loading {bar:40} {bytes} of {total_bytes}, {eta} left");
     Ok(Engine::load(file, plan, compute, &mut |progress| bar.at(progress.done.0, progress.total.0))?)
 }

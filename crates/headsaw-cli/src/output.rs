@@ -3,8 +3,9 @@
 use crate::error::Failure;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::io::Write;
-use std::path::Path;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 /// Headings.
 pub const BOLD: Style = Style::new().bold();
@@ -61,23 +62,64 @@ impl Screen {
 
 /// A path that cannot be written is better known before the run.
 pub fn writable(path: &Path) -> Result<(), Failure> {
+    let path = &target(path);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.is_dir() { Ok(()) } else { Err(Failure::Input(format!("{}: no such folder", folder.display()))) }
+    if !folder.is_dir() {
+        return Err(Failure::Input(format!("{}: no such folder", folder.display())));
+    }
+    if path.is_dir() {
+        return Err(Failure::Input(format!("{}: a folder; give the name of a file", path.display())));
+    }
+    if is_special(path) {
+        return Ok(());
+    }
+    let draft = draft(path);
+    let tried = fs::File::create(&draft).and_then(|_| fs::remove_file(&draft));
+    tried.map_err(|e| Failure::Input(format!("{}: cannot be written: {e}", path.display())))
 }
 
-/// Writes a file under another name first, so that a half-written file is never seen under its own.
-pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
+/// Writes a file under another name first, so that a half-written file is never seen under its own. A device or a pipe
+/// is written to as it is.
+pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let path = &target(path);
+    let written = if is_special(path) { write_into(path, write) } else { replace(path, write) };
+    written.map_err(|e| Failure::Failed(format!("{}: cannot be written: {e}", path.display())))
+}
+
+/// What a link leads to: that is what is meant.
+fn target(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// There is something under this name, and it is no file.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| !meta.is_file())
+}
+
+fn draft(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = std::fs::File::create(&draft).and_then(|file| {
-        let mut buffered = std::io::BufWriter::new(file);
+    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+}
+
+fn write_into(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut buffered = io::BufWriter::new(fs::OpenOptions::new().write(true).open(path)?);
+    write(&mut buffered)?;
+    buffered.flush()
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let draft = draft(path);
+    let written = fs::File::create(&draft).and_then(|file| {
+        if let Ok(before) = fs::metadata(path) {
+            file.set_permissions(before.permissions())?;
+        }
+        let mut buffered = io::BufWriter::new(file);
         write(&mut buffered)?;
-        buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&draft, path)
+        buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&draft, path)
     });
-    written.map_err(|e| {
-        let _ = std::fs::remove_file(&draft);
-        Failure::Failed(format!("{}: cannot be written: {e}", path.display()))
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
     })
 }
 

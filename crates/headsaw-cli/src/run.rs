@@ -209,6 +209,8 @@ struct Show<'a> {
     texts: Vec<Text>,
     quiet: bool,
     failure: Option<Failure>,
+    /// Prompts on their way into the model.
+    reading: Progress,
     progress: Progress,
     done: u64,
     total: u64,
@@ -218,8 +220,9 @@ impl<'a> Show<'a> {
     fn new(work: &'a Work, tokens: u32, quiet: bool) -> Show<'a> {
         let texts = vec![Text::default(); work.ids.len()];
         let total = u64::from(tokens) * texts.len() as u64;
+        let reading = Progress::new("{bar:40} {pos} of {len} prompt tokens, {eta} left");
         let progress = Progress::new("{bar:40} {pos} of at most {len} tokens, {eta} left");
-        Show { work, texts, quiet, failure: None, progress, done: 0, total }
+        Show { work, texts, quiet, failure: None, reading, progress, done: 0, total }
     }
 
     /// One prompt's text is shown as it comes.
@@ -229,7 +232,15 @@ impl<'a> Show<'a> {
 
     fn event(&mut self, event: Event) -> Flow {
         match event {
-            Event::Prefilled { .. } => {}
+            Event::Prefilling { prompt, tokens } => {
+                let before: usize = self.work.ids[..prompt].iter().map(Vec::len).sum();
+                self.reading.at((before + tokens) as u64, self.work.ids.iter().map(Vec::len).sum::<usize>() as u64);
+            }
+            Event::Prefilled { prompt, .. } => {
+                if prompt + 1 == self.work.ids.len() {
+                    self.reading.end();
+                }
+            }
             Event::Token { prompt, token } => {
                 let stopped = self.texts[prompt].push(&self.work.tokenizer, token, &self.work.stops);
                 self.done += 1;

@@ -84,6 +84,13 @@ impl Options {
 /// What happens while tokens are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
+    /// A chunk of a prompt goes into the model.
+    Prefilling {
+        /// Which prompt.
+        prompt: usize,
+        /// Its tokens up to the end of the chunk.
+        tokens: usize,
+    },
     /// All of a prompt has gone through the model.
     Prefilled {
         /// Which.
@@ -486,8 +493,9 @@ impl<'p> Driver<'p> {
 
     /// The next piece of the first prompt that is not wholly in the model.
     fn chunk(&mut self, header: &mut Header) -> bool {
-        for (slot, prompt) in self.slots.iter().enumerate() {
-            let Some(sequence) = prompt.map(|prompt| &mut self.sequences[prompt]) else { continue };
+        for slot in 0..self.slots.len() {
+            let Some(prompt) = self.slots[slot] else { continue };
+            let sequence = &mut self.sequences[prompt];
             if sequence.prefilled() {
                 continue;
             }
@@ -499,6 +507,7 @@ impl<'p> Driver<'p> {
                 sampled: position + 1 == sequence.prompt.len(),
             }));
             sequence.sent = end;
+            self.tell(Event::Prefilling { prompt, tokens: end }, prompt);
             return true;
         }
         false

@@ -87,11 +87,12 @@ impl Source {
     pub(crate) fn open(path: &Path) -> Result<Source, Error> {
         let name = path.display().to_string();
         let fail = |e| Error::io(&name, "cannot open it", e);
-        let file = File::open(path).map_err(fail)?;
-        let meta = file.metadata().map_err(fail)?;
-        if !meta.is_file() {
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        if !std::fs::metadata(path).map_err(fail)?.is_file() {
             return Err(Error::absent(&name, "not a regular file"));
         }
+        let file = File::open(path).map_err(fail)?;
+        let meta = file.metadata().map_err(fail)?;
         Ok(Source { bytes: Box::new(FileAt { file, size: meta.len() }), name })
     }
 
