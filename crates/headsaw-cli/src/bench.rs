@@ -104,14 +104,15 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
 
 fn plan(args: &Args, model: &Model) -> Result<Plan, Failure> {
     let context = args.prompt.max(args.tokens.saturating_add(1));
-    let room = args.cut.context.unwrap_or(model.spec.context).min(model.spec.context);
+    let base = args.cut.base(model)?;
+    let room = args.cut.room(model, base.as_ref());
     if context > room {
         return Err(Failure::Input(format!(
             "-p {} -n {}: the context holds {room} tokens ({} was made for {}); take fewer",
             args.prompt, args.tokens, model.spec.name, model.spec.context
         )));
     }
-    args.cut.plan(model, Some(Demand { sequences: 1, prompt: args.prompt.max(1), context }))
+    args.cut.plan(model, base, Some(Demand { sequences: 1, prompt: args.prompt.max(1), context }))
 }
 
 fn prompt_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Option<Test>, Failure> {

@@ -151,16 +151,30 @@ impl CutJson {
 }
 
 impl CutArgs {
-    /// The plan for a model: from `--plan` if given, with the flags on top; else the default cut of the flags.
-    ///
-    /// Without a `demand` the plan is for whatever the model was made for.
-    pub fn plan(&self, model: &Model, demand: Option<Demand>) -> Result<Plan, Failure> {
-        let Some(path) = &self.plan else { return self.fresh(&model.spec, model.hash(), demand) };
+    /// The plan of `--plan`, held against the model.
+    pub fn base(&self, model: &Model) -> Result<Option<Plan>, Failure> {
+        let Some(path) = &self.plan else { return Ok(None) };
         let mut base = read_plan(path)?;
         fits(&base, model, &path.display().to_string())?;
         base.model = model.spec.clone();
         base.model_hash = model.hash().or(base.model_hash);
-        self.over(base, demand)
+        Ok(Some(base))
+    }
+
+    /// Tokens that a sequence may have: as the flag says, or the plan, or the model.
+    pub fn room(&self, model: &Model, base: Option<&Plan>) -> u32 {
+        let planned = self.context.or(base.map(|plan| plan.workload.context));
+        planned.unwrap_or(model.spec.context).min(model.spec.context)
+    }
+
+    /// The plan for a model: a base with the flags on top; without one the default cut of the flags.
+    ///
+    /// Without a `demand` the plan is for whatever the model was made for.
+    pub fn plan(&self, model: &Model, base: Option<Plan>, demand: Option<Demand>) -> Result<Plan, Failure> {
+        match base {
+            Some(base) => self.over(base, demand),
+            None => self.fresh(&model.spec, model.hash(), demand),
+        }
     }
 
     /// The plan with the flags on top.
@@ -212,7 +226,9 @@ impl CutArgs {
         demand: Option<Demand>,
     ) -> Result<Workload, Failure> {
         let micros = self.micro_batches.or(base.map(|w| w.micros)).unwrap_or(stages.clamp(1, 1024));
-        let sequences = demand.map_or(micros, |d| d.sequences).max(base.map_or(1, |w| w.sequences));
+        // More prompts than that wait for their turn.
+        let at_once = |d: Demand| d.sequences.clamp(1, SEQUENCES_AT_ONCE.max(micros));
+        let sequences = base.map_or_else(|| demand.map_or(micros, at_once), |w| w.sequences);
         let batch = sequences.div_ceil(micros.max(1)).max(base.map_or(1, |w| w.batch));
         let context = self.context.or(base.map(|w| w.context)).or(demand.map(|d| d.context)).unwrap_or(model.context);
         if context > model.context {
@@ -250,6 +266,9 @@ impl CutArgs {
         Ok(Numerics { activations, kv })
     }
 }
+
+/// Prompts that share the cache, where no plan says otherwise.
+const SEQUENCES_AT_ONCE: u32 = 64;
 
 /// Heads up to which the best cut is looked for; the largest models have some hundred.
 const HEADS_MOST: u32 = 1024;

@@ -39,10 +39,11 @@ struct Json<'a> {
 /// Makes the plan, checks it, writes it.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let model = Model::find(&args.model)?;
-    let plan = args.cut.plan(&model, None)?;
+    let file = (args.output.as_os_str() != "-").then_some(&args.output);
+    file.map_or(Ok(()), |path| output::writable(path))?;
+    let plan = args.cut.plan(&model, args.cut.base(&model)?, None)?;
     let violations = verify::plan(&plan);
     let text = serde_json::to_string_pretty(&plan).map_err(Failure::failed)? + "\n";
-    let file = (args.output.as_os_str() != "-").then_some(&args.output);
     if let Some(path) = file {
         output::write_file(path, |file| file.write_all(text.as_bytes()))?;
         say(&format!("wrote {}\n", path.display()));

@@ -123,9 +123,6 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let interrupted = interrupt::asked();
     drop(cleanly);
     let texts = show.end()?;
-    if let Some(path) = &args.logits {
-        output::write_file(path, |file| write_logits(file, &report, plan.model.vocab))?;
-    }
     say(&summary(&report, &engine.devices()));
     if json {
         print_json(&Json {
@@ -138,6 +135,9 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
             decode: report.decode.into(),
             devices: devices_json(&engine.devices()),
         })?;
+    }
+    if let Some(path) = &args.logits {
+        output::write_file(path, |file| write_logits(file, &report, plan.model.vocab))?;
     }
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
@@ -170,7 +170,8 @@ fn stops(given: &[String]) -> Result<Vec<String>, Failure> {
 fn plan(args: &Args, model: &Model, work: &Work) -> Result<(Plan, u32), Failure> {
     let lengths = work.ids.iter().map(Vec::len);
     let longest = lengths.clone().max().unwrap_or(0);
-    let room = args.cut.context.unwrap_or(model.spec.context).min(model.spec.context) as usize;
+    let base = args.cut.base(model)?;
+    let room = args.cut.room(model, base.as_ref()) as usize;
     if longest > room {
         let which = lengths.clone().position(|length| length == longest).unwrap_or(0) + 1;
         return Err(Failure::Input(format!(
@@ -188,7 +189,7 @@ fn plan(args: &Args, model: &Model, work: &Work) -> Result<(Plan, u32), Failure>
     }
     let demand =
         Demand { sequences: work.ids.len() as u32, prompt: longest as u32, context: longest as u32 + tokens - 1 };
-    Ok((args.cut.plan(model, Some(demand))?, tokens))
+    Ok((args.cut.plan(model, base, Some(demand))?, tokens))
 }
 
 fn options(args: &Args, tokens: u32, work: &Work) -> Result<Options, Failure> {

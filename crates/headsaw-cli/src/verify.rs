@@ -45,6 +45,8 @@ struct Json<'a> {
     model: &'a str,
     cut: CutJson,
     sound: bool,
+    /// False where there are too many lanes to follow whether memory is reused too early.
+    memory_followed: bool,
     violations: Vec<ViolationJson>,
     devices: Vec<DeviceJson>,
     program: Option<Facts>,
@@ -118,7 +120,10 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
 fn find(args: &Args) -> Result<Plan, Failure> {
     let path = Path::new(&args.subject);
     let text = plan_text(path)?;
-    let Some(text) = text else { return args.cut.plan(&Model::find(&args.subject)?, None) };
+    let Some(text) = text else {
+        let model = Model::find(&args.subject)?;
+        return args.cut.plan(&model, args.cut.base(&model)?, None);
+    };
     if let Some(other) = &args.cut.plan {
         return Err(Failure::Input(format!("{}: a plan already; leave out --plan {}", args.subject, other.display())));
     }
@@ -145,6 +150,7 @@ fn report<'a>(args: &Args, plan: &'a Plan, program: Option<&Program>, violations
         model: &plan.model.name,
         cut: CutJson::of(plan),
         sound: violations.is_empty(),
+        memory_followed: program.is_some_and(verify::follows_memory),
         violations: violations.iter().map(json).collect(),
         devices: program.map(|_| devices(plan)).unwrap_or_default(),
         program: program.map(|program| program_facts(plan, program)),

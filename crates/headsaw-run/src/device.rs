@@ -127,11 +127,11 @@ impl Loader<'_> {
             0 => Vec::new(),
             _ => blocks.iter().map(|block| block.start - begin..block.end - begin).collect(),
         };
-        (self.loaded)(Bytes(raw.bytes.len() as u64));
         let raw = match self.plan.workload.numerics.activations {
             Activations::Int8 => raw,
             Activations::F32 => raw.dequantise(),
         };
+        (self.loaded)(Bytes(raw.bytes.len() as u64));
         Ok(self.compute.pack(raw, &blocks))
     }
 

@@ -202,7 +202,8 @@ pub struct DeviceReport {
     pub layers: Range<u32>,
     /// Its weights, in memory.
     pub weight_bytes: Bytes,
-    /// Weights, cache, values and working memory; all of it is allocated before the first token.
+    /// Weights, cache, values and products on their way, all allocated before the first token. Some hundred kilobytes of
+    /// kernels' scratch and channels come on top.
     pub memory_bytes_peak: Bytes,
 }
 
@@ -229,6 +230,12 @@ impl Engine {
     ) -> Result<Engine, RunError> {
         check(file, plan)?;
         let program = lower(plan);
+        if !verify::follows_memory(&program) {
+            let lanes = program.lanes.len();
+            return Err(RunError::Input(format!(
+                "{lanes} lanes are too many to verify and run: take fewer devices, --lanes or --micro-batches"
+            )));
+        }
         let unsound = verify::program(&program);
         if !unsound.is_empty() {
             return Err(RunError::Plan(unsound)); // what lanes share in memory rests on this check
@@ -302,14 +309,24 @@ impl Engine {
         }
         let context = self.plan.workload.context as usize;
         let vocab = self.plan.model.vocab;
+        if options.keep_logits {
+            let tokens = options.max_tokens.saturating_mul(prompts.len()) as u64;
+            let need = Bytes(4 * u64::from(vocab)) * tokens;
+            if let Some(room) = crate::machine::memory().filter(|room| *room < need) {
+                return input(format!(
+                    "all logits of {tokens} tokens are {need} and this machine has {room}: ask for fewer tokens"
+                ));
+            }
+        }
         for (i, prompt) in prompts.iter().enumerate() {
             if prompt.is_empty() {
-                return input(format!("prompt {i} is empty: it needs at least one token"));
+                return input(format!("prompt {} is empty: it needs at least one token", i + 1));
             }
             let need = prompt.len() + options.max_tokens.max(1) - 1;
             if need > context {
                 return input(format!(
-                    "prompt {i} has {} tokens and {} are to follow: the context holds {context} (the model was made for {})",
+                    "prompt {} has {} tokens and {} are to follow: the context holds {context} (the model was made for {})",
+                    i + 1,
                     prompt.len(),
                     options.max_tokens,
                     self.plan.model.context
@@ -317,7 +334,7 @@ impl Engine {
             }
             let forced = options.forced.get(i).into_iter().flatten();
             if let Some(token) = prompt.iter().chain(forced).find(|token| **token >= vocab) {
-                return input(format!("prompt {i} has the token {token}: the vocabulary ends at {}", vocab - 1));
+                return input(format!("prompt {} has the token {token}: the vocabulary ends at {}", i + 1, vocab - 1));
             }
         }
         Ok(())
@@ -535,7 +552,7 @@ impl<'p> Driver<'p> {
     fn row(&mut self, row: &Row, logits: &[f32]) {
         let prompt = self.slots[row.slot as usize].expect("rows in flight keep their slot");
         let sequence = &mut self.sequences[prompt];
-        if sequence.finish.is_some() {
+        if self.cancelled || sequence.finish.is_some() {
             return; // it was ended while this row was on its way
         }
         if self.options.digest {
@@ -548,6 +565,9 @@ impl<'p> Driver<'p> {
         let token = forced.copied().unwrap_or_else(|| self.sampler.pick(logits, row.position + 1));
         if sequence.tokens.is_empty() {
             self.tell(Event::Prefilled { prompt, tokens: row.position as usize + 1 }, prompt);
+            if self.cancelled || self.sequences[prompt].finish.is_some() {
+                return;
+            }
         }
         if self.options.stop_ids.contains(&token) {
             self.finish(prompt, Finish::Stop);

@@ -51,6 +51,9 @@ impl Sampler {
         if temperature == 0.0 {
             return largest(logits);
         }
+        if top_k == 0 && top_p >= 1.0 {
+            return self.pick_of_all(logits, position);
+        }
         // Largest first; of equals the lower id.
         let before = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
         self.order.clear();
@@ -68,6 +71,17 @@ impl Sampler {
         let kept_total: f32 = self.weights[..kept].iter().sum();
         let drawn = uniform(seed, position) * kept_total;
         self.order[count_until(&self.weights[..kept], drawn) - 1]
+    }
+}
+
+impl Sampler {
+    /// Without a cut of the tail the order does not matter: as the rows come.
+    fn pick_of_all(&mut self, logits: &[f32], position: u32) -> u32 {
+        let most = logits[largest(logits) as usize];
+        self.weights.clear();
+        self.weights.extend(logits.iter().map(|logit| math::exp((logit - most) / self.sampling.temperature)));
+        let total: f32 = self.weights.iter().sum();
+        count_until(&self.weights, uniform(self.sampling.seed, position) * total) as u32 - 1
     }
 }
 

@@ -162,6 +162,23 @@ fn a_prompt_alone_and_in_company_gives_the_same_bits() {
     }
 }
 
+/// More prompts than the cache has room for wait for their turn.
+#[test]
+fn prompts_that_wait_for_a_place_give_the_same_bits() {
+    let spec = small_spec(Family::Llama);
+    let file = file(&spec, 7, Dtype::Q8_0);
+    let prompts: Vec<Vec<u32>> = (1..8).map(|i| (0..i).map(|j| 10 * i + j).collect()).collect();
+    let expected = run(&file, &Way::plain(), fast(), &prompts, 5);
+    for (sequences, micros, batch) in [(1, 1, 1), (2, 2, 1), (3, 2, 2), (5, 3, 1)] {
+        let way = Way { micros, batch, ..Way::plain() };
+        let mut plan = way.plan(file.spec(), prompts.len());
+        plan.workload.sequences = sequences;
+        let mut engine = Engine::load(&file, &plan, fast(), &mut |_| {}).unwrap();
+        let got = engine.generate(&prompts, &Options::greedy(5), &mut |_| Flow::Continue).unwrap();
+        assert_eq!(results(&got), results(&expected), "{sequences} places");
+    }
+}
+
 #[test]
 fn a_listener_can_end_a_prompt_and_the_run() {
     let spec = small_spec(Family::Llama);

@@ -103,3 +103,33 @@ fn nested_depth_is_an_error() {
     assert!(serde_json::from_str::<Plan>(&deep).is_err());
     assert!(serde_json::from_str::<Plan>(&format!("{{\"format\": {deep}")).is_err());
 }
+
+/// Many lanes in one stage, as many devices as a file may name: refused or answered within seconds.
+#[test]
+fn wide_plans_are_answered() {
+    let model = presets::find("eight-heads").unwrap();
+    let mut wide = model.clone();
+    (wide.heads, wide.kv_heads, wide.head_width, wide.width, wide.layers) = (256, 256, 2, 512, 1);
+    let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
+    let workload = Workload { batch: 1, tokens: 1, micros: 1, context: 16, sequences: 1, numerics };
+    for (lanes, exchange) in [(16, Exchange::Gather), (64, Exchange::Reduce), (64, Exchange::Gather)] {
+        let order = Order::Pipelined;
+        let request = CutRequest { tp: 256, pp: 1, device_weights: vec![], lanes, exchange, order };
+        let plan = cut(&wide, workload, &request).unwrap();
+        assert_eq!(verify::plan(&plan), vec![]);
+        assert_eq!(verify::program(&lower(&plan)), vec![]);
+    }
+    let request = CutRequest {
+        tp: 2,
+        pp: 1,
+        device_weights: vec![],
+        lanes: 1,
+        exchange: Exchange::Reduce,
+        order: Order::Pipelined,
+    };
+    let mut plan = cut(&model, workload, &request).unwrap();
+    plan.devices = vec![plan.devices[0].clone(); 1_000_000];
+    assert_eq!(verify::plan(&plan).len(), 1);
+    plan.devices.truncate(60_000);
+    assert!(verify::plan(&plan).len() <= 201);
+}

@@ -28,7 +28,7 @@ impl<'a> Worker<'a, '_> {
         let columns = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(width);
         let residual = self.views.residual[action.micro.index()];
         let sum = &self.sums[usize::from(self.reduces_down(action))];
-        for t in 0..self.header(action.micro).rows.len() {
+        for t in 0..self.header().rows.len() {
             let range = t * width + columns.start..t * width + columns.end;
             // SAFETY: these columns are this lane's own to write.
             let to = unsafe { residual.slice_mut(range.clone()) };
@@ -50,8 +50,8 @@ impl<'a> Worker<'a, '_> {
             Gathered::Embedded => self.gather_embedded(action),
             Gathered::Normed(site) => {
                 let tokens = match site {
-                    headsaw::program::NormSite::Output => self.header(action.micro).sampled().count(),
-                    _ => self.header(action.micro).rows.len(),
+                    headsaw::program::NormSite::Output => self.header().sampled().count(),
+                    _ => self.header().rows.len(),
                 };
                 let all = &self.views.normed_all;
                 for (slice, views) in self.peers() {
@@ -68,17 +68,12 @@ impl<'a> Worker<'a, '_> {
             Gathered::Attended => {
                 let per_head = self.shared.run.plan.model.head_width.div_ceil(BLOCK as u32) as usize;
                 self.gather_acts(
-                    action,
                     |views| (views.attended, views.attended_all),
                     |slice| slice.heads.start as usize * per_head,
                 );
             }
             Gathered::Hidden => {
-                self.gather_acts(
-                    action,
-                    |views| (views.hidden, views.hidden_all),
-                    |slice| slice.ffn.start as usize / BLOCK,
-                );
+                self.gather_acts(|views| (views.hidden, views.hidden_all), |slice| slice.ffn.start as usize / BLOCK);
             }
         }
         Ok(())
@@ -90,7 +85,7 @@ impl<'a> Worker<'a, '_> {
         let held = self.held();
         let part = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(held.len());
         let residual = self.views.residual[action.micro.index()];
-        for (t, row) in self.header(action.micro).rows.iter().enumerate() {
+        for (t, row) in self.header().rows.iter().enumerate() {
             let owner = self.peers().find(|(slice, _)| slice.vocab.contains(&row.token));
             let (_, views) = owner.expect("tokens are checked against the vocabulary");
             let from = t * width + held.start + part.start..t * width + held.start + part.end;
@@ -100,11 +95,10 @@ impl<'a> Worker<'a, '_> {
 
     fn gather_acts(
         &mut self,
-        action: &Action,
         values: impl Fn(&'a Views<'a>) -> (Acts<'a>, Acts<'a>),
         first_block: impl Fn(&Slice) -> usize,
     ) {
-        let tokens = self.header(action.micro).rows.len();
+        let tokens = self.header().rows.len();
         let (_, all) = values(self.views);
         for (slice, views) in self.peers() {
             let (part, _) = values(views);
@@ -124,14 +118,14 @@ impl<'a> Worker<'a, '_> {
             }
             Carries::Residual { start, end } => {
                 let held = self.held();
-                let tokens = self.header(action.micro).rows.len();
+                let tokens = self.header().rows.len();
                 let residual = self.views.residual[action.micro.index()];
                 let columns = columns_within(start, end, &held);
                 shared.transport.send(chan, &mut |slot| put(residual, tokens, held.len(), &columns, slot))
             }
             Carries::Logits { start, end } => {
                 let (stride, first) = self.logits_at();
-                let sampled = self.header(action.micro).sampled().count();
+                let sampled = self.header().sampled().count();
                 let begin = first + (start - self.slice.vocab.start) as usize;
                 let columns = begin..begin + (end - start) as usize;
                 shared.transport.send(chan, &mut |slot| put(self.views.logits, sampled, stride, &columns, slot))
@@ -152,20 +146,23 @@ impl<'a> Worker<'a, '_> {
         let shared = self.shared;
         match shared.run.program.chans[chan.index()].carries {
             Carries::Header(micro) => {
-                // SAFETY: only this lane receives headers, and nobody reads the last one any more.
-                let header = unsafe { self.views.header_mut(micro) };
-                shared.transport.recv(chan, &mut |slot| header.read(slot))
+                let views = self.views;
+                shared.transport.recv(chan, &mut |slot| {
+                    // SAFETY: only this lane receives headers, and the message is here: it was sent when the last one
+                    // had left the model, and lanes read copies of their own.
+                    unsafe { views.header_mut(micro) }.read(slot);
+                })
             }
             Carries::Residual { start, end } => {
                 let held = self.held();
-                let tokens = self.header(action.micro).rows.len();
+                let tokens = self.header().rows.len();
                 let residual = self.views.residual[action.micro.index()];
                 let columns = columns_within(start, end, &held);
                 shared.transport.recv(chan, &mut |slot| take(slot, residual, tokens, held.len(), &columns))
             }
             Carries::Logits { start, end } => {
                 let vocab = shared.run.plan.model.vocab as usize;
-                let sampled = self.header(action.micro).sampled().count();
+                let sampled = self.header().sampled().count();
                 let columns = start as usize..end as usize;
                 shared.transport.recv(chan, &mut |slot| take(slot, self.views.logits, sampled, vocab, &columns))
             }

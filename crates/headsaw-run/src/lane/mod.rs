@@ -176,8 +176,9 @@ impl Shared<'_> {
 struct Task<'a> {
     action: &'a Action,
     waits: Vec<(usize, u64)>,
-    /// It uses the micro-batch's header, so it must look whether that says stop.
+    /// It needs (or makes) a micro-batch's header, so the lane must look whether that says stop.
     reads_header: bool,
+    makes_header: bool,
 }
 
 /// A lane at work.
@@ -251,13 +252,13 @@ impl<'a, 'c> Worker<'a, 'c> {
                     let target = self.round * self.length_of(*lane) + done;
                     self.shared.bell.wait(self.shared.patience, || theirs.load(Ordering::Acquire) >= target)?;
                 }
-                if task.reads_header && self.number > 0 && self.header(task.action.micro).stop {
+                if task.reads_header && self.copy_header(task.action.micro).stop {
                     return Ok(());
                 }
                 self.act(task.action)?;
                 mine.store(self.round * length + i as u64 + 1, Ordering::Release);
                 self.shared.bell.ring();
-                if matches!(task.action.op, Op::Recv(_)) && task.reads_header && self.header(task.action.micro).stop {
+                if task.makes_header && self.copy_header(task.action.micro).stop {
                     return Ok(());
                 }
             }
@@ -279,11 +280,17 @@ impl<'a, 'c> Worker<'a, 'c> {
         }
     }
 
-    /// What the micro-batch carries.
-    fn header(&self, micro: MicroId) -> &'a Header {
-        // SAFETY: lane 0 of the device wrote it before the actions that need it, and writes it again only after the
-        // micro-batch has left the model (`verify::program` proves both).
-        unsafe { self.views.header(micro) }
+    /// What the micro-batch in hand carries.
+    fn header(&self) -> &'a Header {
+        // SAFETY: this lane's own; no reference outlives the action that took it.
+        unsafe { self.views.lanes[self.number as usize].header() }
+    }
+
+    /// Takes a copy of the micro-batch's header: lane 0 may receive the next one while this lane is still at work.
+    fn copy_header(&self, micro: MicroId) -> &'a Header {
+        // SAFETY: the action that comes needs the header, so lane 0 has received it; the copy is this lane's own.
+        unsafe { self.views.lanes[self.number as usize].copy_header(self.views.header(micro)) };
+        self.header()
     }
 
     fn fail(&self, failure: Failure) -> Stopped {
@@ -328,6 +335,7 @@ fn task<'a>(
         let most = waits.entry(lane).or_default();
         *most = done.max(*most);
     }
-    let reads_header = action.needs.iter().chain(&action.makes).any(is_header);
-    Task { action, waits: waits.into_iter().collect(), reads_header }
+    let reads_header = action.needs.iter().any(is_header);
+    let makes_header = action.makes.iter().any(is_header);
+    Task { action, waits: waits.into_iter().collect(), reads_header, makes_header }
 }

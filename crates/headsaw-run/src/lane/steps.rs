@@ -15,7 +15,7 @@ pub(super) const TILE: usize = 32;
 impl<'a> Worker<'a, '_> {
     pub(super) fn compute(&mut self, step: Step, action: &Action) -> Result<(), Stopped> {
         match step {
-            Step::Embed => self.embed(action),
+            Step::Embed => self.embed(),
             Step::Norm(site) => self.norm_part(site, action),
             Step::Project => return self.project(action),
             Step::Attend => return self.attend(action),
@@ -47,8 +47,8 @@ impl<'a> Worker<'a, '_> {
     }
 
     /// Embeds the tokens of this lane's share whose rows this device holds.
-    fn embed(&mut self, action: &Action) {
-        let header = self.header(action.micro);
+    fn embed(&mut self) {
+        let header = self.header();
         let matrix = self.weights.embedding.as_ref().expect("the first stage holds the embedding");
         let width = self.shared.run.plan.model.width as usize;
         for t in self.share(header.rows.len()) {
@@ -76,8 +76,8 @@ impl<'a> Worker<'a, '_> {
     }
 
     /// Places of the tokens that a norm takes: all, or for the logits those that are sampled.
-    fn rows_at(&self, site: NormSite, action: &Action) -> impl Iterator<Item = usize> + use<'a> {
-        let header = self.header(action.micro);
+    fn rows_at(&self, site: NormSite) -> impl Iterator<Item = usize> + use<'a> {
+        let header = self.header();
         let all = site != NormSite::Output;
         header.rows.iter().enumerate().filter(move |(_, row)| all || row.sampled).map(|(i, _)| i)
     }
@@ -97,7 +97,7 @@ impl<'a> Worker<'a, '_> {
         let part = &views.normed_part[site as usize];
         let held = self.held();
         let (from, to) = (action.part.start as usize, action.part.end as usize);
-        for (t, row) in self.rows_at(site, action).enumerate() {
+        for (t, row) in self.rows_at(site).enumerate() {
             let columns = from * BLOCK..(to * BLOCK).min(held.len());
             let x = &self.residual(action, row)[columns.clone()];
             let gain = &gains[held.start + columns.start..held.start + columns.end];
@@ -115,7 +115,7 @@ impl<'a> Worker<'a, '_> {
         let compute = self.shared.run.compute;
         let mut count = 0;
         let acts = if self.gathers() { with_own_scales(views.normed_all.acts, own) } else { own };
-        for (t, row) in self.rows_at(site, action).enumerate() {
+        for (t, row) in self.rows_at(site).enumerate() {
             if self.gathers() {
                 copy_scales(&views.normed_all.acts, &own, t);
                 let blocks = views.normed_all.blocks;
@@ -156,7 +156,7 @@ impl<'a> Worker<'a, '_> {
         let (q, kv) = (layer.q.panels(), layer.k.panels());
         let part = action.part.start as usize..action.part.end as usize;
         let biases = layer.biases.as_ref();
-        self.project_queries(action, layer, &x, tokens, within(&part, 0, q), biases.map(|b| &b.q[..]));
+        self.project_queries(layer, &x, tokens, within(&part, 0, q), biases.map(|b| &b.q[..]));
         let keys =
             Projected { matrix: &layer.k, panels: within(&part, q, kv), biases: biases.map(|b| &b.k[..]), keys: true };
         self.project_cached(action, &x, tokens, keys);
@@ -168,7 +168,6 @@ impl<'a> Worker<'a, '_> {
 
     fn project_queries(
         &mut self,
-        action: &Action,
         layer: &crate::device::Layer,
         x: &Acts,
         tokens: usize,
@@ -188,7 +187,7 @@ impl<'a> Worker<'a, '_> {
             Out { data, node_stride: 0, token_stride: stride, first_row: 0 },
         );
         let rows = panels.start * PANEL..(panels.end * PANEL).min(stride);
-        for (t, row) in self.header(action.micro).rows.iter().enumerate() {
+        for (t, row) in self.header().rows.iter().enumerate() {
             // SAFETY: these rows are this lane's own to write.
             let q = unsafe { data.slice_mut(t * stride + rows.start..t * stride + rows.end) };
             add(q, biases.map(|b| &b[rows.clone()]));
@@ -228,7 +227,7 @@ impl<'a> Worker<'a, '_> {
         );
         let rows = what.panels.start * PANEL..(what.panels.end * PANEL).min(stride);
         let layer = self.local(action);
-        for (t, row) in self.header(action.micro).rows.iter().enumerate() {
+        for (t, row) in self.header().rows.iter().enumerate() {
             // SAFETY: a lane's working memory is its own.
             let x = unsafe { data.slice_mut(t * stride + rows.start..t * stride + rows.end) };
             add(x, what.biases.map(|b| &b[rows.clone()]));
@@ -256,7 +255,7 @@ impl<'a> Worker<'a, '_> {
 
     /// This lane's share of the (head, token) pairs, head by head.
     fn attend(&mut self, action: &Action) -> Result<(), Stopped> {
-        let header = self.header(action.micro);
+        let header = self.header();
         let tokens = header.rows.len();
         let pairs = self.share(self.slice.heads.len() * tokens);
         let mut at = pairs.start;
@@ -270,7 +269,7 @@ impl<'a> Worker<'a, '_> {
     fn attend_tile(&mut self, action: &Action, pairs: Range<usize>) -> Result<usize, Stopped> {
         let (views, run) = (self.views, self.shared.run);
         let model = &run.plan.model;
-        let rows = &self.header(action.micro).rows;
+        let rows = &self.header().rows;
         let (tokens, width) = (rows.len(), model.head_width as usize);
         let heads = self.slice.heads.len();
         let group = (model.heads / model.kv_heads) as usize;
@@ -318,7 +317,7 @@ impl<'a> Worker<'a, '_> {
 
     /// A product whose sum crosses the cut: partial sums for the others, or (gather) straight to the residual.
     fn product(&mut self, matrix: &Matrix, leaves: &Leaves, x: &Acts, action: &Action, partial: Shared<f32>) {
-        let tokens = self.header(action.micro).rows.len();
+        let tokens = self.header().rows.len();
         let panels = action.part.start as usize * 2..(action.part.end as usize * 2).min(matrix.panels());
         if panels.is_empty() || tokens == 0 {
             return;
@@ -400,10 +399,13 @@ impl<'a> Worker<'a, '_> {
     }
 
     fn logits(&mut self, action: &Action) -> Result<(), Stopped> {
-        let (x, sampled) = self.normed(NormSite::Output, action)?;
         let matrix = self.weights.output();
         let panels = action.part.start as usize..(action.part.end as usize).min(matrix.panels());
-        if panels.is_empty() || sampled == 0 {
+        if panels.is_empty() {
+            return Ok(()); // and reads nothing: it waits for nobody
+        }
+        let (x, sampled) = self.normed(NormSite::Output, action)?;
+        if sampled == 0 {
             return Ok(());
         }
         let (stride, first) = self.logits_at();
@@ -424,7 +426,7 @@ impl<'a> Worker<'a, '_> {
     }
 
     fn sample(&mut self, action: &Action) -> Result<(), Stopped> {
-        let header = self.header(action.micro);
+        let header = self.header();
         let sampled = header.sampled().count();
         let vocab = self.shared.run.plan.model.vocab as usize;
         // SAFETY: all lanes and devices have made their parts before this action.

@@ -54,9 +54,16 @@ impl Number for f32 {}
 pub(crate) struct DeviceMemory {
     places: BTreeMap<PlaceKind, Aligned>,
     headers: Vec<HeaderCell>,
-    lanes: Vec<(Aligned, Aligned)>,
+    lanes: Vec<LaneMemory>,
     cache: Aligned,
     shape: Shape,
+}
+
+/// What a lane keeps for itself: normalised rows, products on their way, and the header it works by.
+struct LaneMemory {
+    normed: Aligned,
+    floats: Aligned,
+    header: HeaderCell,
 }
 
 struct HeaderCell(UnsafeCell<Header>);
@@ -85,13 +92,18 @@ struct Shape {
 impl DeviceMemory {
     /// Allocates what the program's places of this slice's device, its lanes and its cache need.
     pub fn new(plan: &Plan, program: &Program, stage: usize, slice: &Slice) -> DeviceMemory {
-        let places = program.places.iter().filter(|place| place.device == slice.device);
-        let header = |_| HeaderCell(UnsafeCell::new(Header::with_room(plan.workload.rows() as usize)));
+        let is_header = |kind| matches!(kind, PlaceKind::Header(_));
+        let places = program.places.iter().filter(|place| place.device == slice.device && !is_header(place.kind));
+        let header = || HeaderCell(UnsafeCell::new(Header::with_room(plan.workload.rows() as usize)));
         let normed = work::activation_bytes(plan, plan.model.width.div_ceil(BLOCK as u32), plan.workload.rows());
-        let lane = |_| (Aligned::new(normed.0), Aligned::new(4 * work::lane_floats(plan, slice)));
+        let lane = |_| LaneMemory {
+            normed: Aligned::new(normed.0),
+            floats: Aligned::new(4 * work::lane_floats(plan, slice)),
+            header: header(),
+        };
         DeviceMemory {
             places: places.map(|place| (place.kind, Aligned::new(place.bytes.0))).collect(),
-            headers: (0..plan.workload.micros).map(header).collect(),
+            headers: (0..plan.workload.micros).map(|_| header()).collect(),
             lanes: (0..plan.lanes).map(lane).collect(),
             cache: Aligned::new(work::slice_cache(plan, stage, slice).0),
             shape: Shape::new(plan, slice),
@@ -100,7 +112,7 @@ impl DeviceMemory {
 
     /// Bytes held.
     pub fn bytes(&self) -> Bytes {
-        let lanes = self.lanes.iter().map(|(a, b)| a.bytes() + b.bytes());
+        let lanes = self.lanes.iter().map(|lane| lane.normed.bytes() + lane.floats.bytes());
         Bytes(self.places.values().map(Aligned::bytes).chain(lanes).sum::<u64>() + self.cache.bytes())
     }
 
@@ -122,7 +134,7 @@ impl DeviceMemory {
             hidden: self.acts(PlaceKind::Hidden, s.ffn_blocks),
             hidden_all: self.acts(PlaceKind::HiddenAll, s.all_ffn_blocks),
             logits: self.floats(PlaceKind::Logits),
-            lanes: self.lanes.iter().map(|(normed, floats)| s.lane(normed, floats)).collect(),
+            lanes: self.lanes.iter().map(|lane| s.lane(lane)).collect(),
             cache: &self.cache,
             shape: s,
         }
@@ -187,9 +199,9 @@ impl Shape {
         }
     }
 
-    fn lane<'a>(self, normed: &'a Aligned, floats: &'a Aligned) -> LaneView<'a> {
-        let floats = floats.at(0, floats.bytes() as usize / 4);
-        LaneView { normed: self.acts(normed, self.width_blocks), floats }
+    fn lane(self, lane: &LaneMemory) -> LaneView<'_> {
+        let floats = lane.floats.at(0, lane.floats.bytes() as usize / 4);
+        LaneView { normed: self.acts(&lane.normed, self.width_blocks), floats, header: &lane.header }
     }
 }
 
@@ -208,6 +220,26 @@ pub(crate) struct LaneView<'a> {
     pub normed: Acts<'a>,
     /// Products on their way.
     pub floats: Shared<'a, f32>,
+    header: &'a HeaderCell,
+}
+
+impl<'a> LaneView<'a> {
+    /// # Safety
+    /// Called by the lane itself only, which holds no reference from before when it copies.
+    pub unsafe fn copy_header(&self, from: &Header) {
+        // SAFETY: the caller's promise.
+        let own = unsafe { &mut *self.header.0.get() };
+        own.stop = from.stop;
+        own.rows.clear();
+        own.rows.extend_from_slice(&from.rows);
+    }
+
+    /// # Safety
+    /// Called by the lane itself only, which lets go of the reference before it copies the next header.
+    pub unsafe fn header(&self) -> &'a Header {
+        // SAFETY: the caller's promise.
+        unsafe { &*self.header.0.get() }
+    }
 }
 
 /// A device's memory as numbers. What each is for: see `headsaw::program::PlaceKind`.

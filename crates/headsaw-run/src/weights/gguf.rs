@@ -118,6 +118,9 @@ fn read_keys(cursor: &mut Cursor, count: u64) -> Result<BTreeMap<String, Value>,
     Ok(keys)
 }
 
+/// Longest text that a key may have; chat templates, the longest there are, have some kilobytes.
+const TEXT_MOST: u64 = 16 << 20;
+
 fn value(cursor: &mut Cursor, kind: u32, key: &str) -> Result<Value, Error> {
     let what = "value";
     Ok(match kind {
@@ -129,7 +132,7 @@ fn value(cursor: &mut Cursor, kind: u32, key: &str) -> Result<Value, Error> {
         kind::I32 => Value::Signed(i64::from(i32::from_le_bytes(cursor.bytes(what)?))),
         kind::F32 => Value::Float(f64::from(f32::from_le_bytes(cursor.bytes(what)?))),
         7 => bool_value(cursor, key)?,
-        kind::STRING => Value::Text(cursor.string(u64::MAX, &format!("string of key `{}`", show(key)))?),
+        kind::STRING => Value::Text(cursor.string(TEXT_MOST, &format!("string of key `{}`", show(key)))?),
         kind::ARRAY => Value::Array(array(cursor, key)?),
         10 => Value::Unsigned(cursor.u64(what)?),
         11 => Value::Signed(i64::from_le_bytes(cursor.bytes(what)?)),

@@ -12,6 +12,8 @@ use std::ops::Range;
 /// Lanes that a plan may have in all, and actions that they do in a round: far more than any machine runs, far less than
 /// what would exhaust one.
 const LANES_MOST: u64 = 65_536;
+/// Violations that are listed.
+const VIOLATIONS_MOST: usize = 200;
 const ACTIONS_MOST: u64 = 4_000_000;
 /// Actions of a lane in a layer, with the gather exchange.
 const ACTIONS_A_LAYER: u64 = 11;
@@ -21,6 +23,13 @@ pub fn plan(plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
     if plan.format != FORMAT {
         found.push(Violation::new("format", FORMAT, plan.format));
+        return found;
+    }
+    let slices = plan.stages.iter().map(|stage| stage.slices.len()).sum::<usize>();
+    let most = LANES_MOST as usize;
+    if plan.devices.len().max(slices).max(plan.stages.len()) > most {
+        let got = format!("{} devices, {} stages, {slices} slices", plan.devices.len(), plan.stages.len());
+        found.push(Violation::new("devices and stages", format!("at most {most}"), got));
         return found;
     }
     let model = plan.model.check().into_iter().map(|problem| Violation::new("model", "a model that can be", problem));
@@ -33,6 +42,11 @@ pub fn plan(plan: &Plan) -> Vec<Violation> {
     devices(plan, &mut found);
     if found.is_empty() {
         memories(plan, &mut found);
+    }
+    if found.len() > VIOLATIONS_MOST {
+        let more = format!("{} more of the same kinds", found.len() - VIOLATIONS_MOST);
+        found.truncate(VIOLATIONS_MOST);
+        found.push(Violation::new("and so on", "none", more));
     }
     found
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 const ROUNDS: usize = 3;
 
 /// Clock entries that a check may keep (4 bytes each).
-const CLOCKS_MOST: usize = 1 << 26;
+const CLOCKS_MOST: usize = 1 << 25;
 
 /// Can [`program`] follow who knows of whom? For more than some thousand lanes that takes too much memory; then it checks
 /// everything but whether memory is reused too early.
@@ -159,8 +159,8 @@ fn site(step: Step) -> Option<NormSite> {
 
 type Clock = Vec<u32>;
 
-/// A lane's arrival at a collective: what it knew then, and what it needs and offers.
-type Call = (Clock, Vec<BufId>);
+/// What a lane offers to a collective (nothing is noted where memory is not followed).
+type Call = Vec<BufId>;
 
 /// Where a place's part stands: which value of which round is in it, and who has read it.
 #[derive(Default, Clone)]
@@ -177,10 +177,10 @@ struct Play<'a> {
     /// Per value: how often it was made and the maker's clock then.
     made: Vec<(usize, Clock)>,
     mailboxes: Vec<VecDeque<Option<Clock>>>,
-    /// Per group: for each member, the calls it has come to (with its clock and what it offers).
+    /// Per group: for each member, the calls it has come to.
     calls: Vec<BTreeMap<LaneId, Vec<Call>>>,
-    /// Per group and call: how many members have come.
-    came: Vec<Vec<usize>>,
+    /// Per group and call: how many members have come, and what they know together.
+    came: Vec<Vec<(usize, Clock)>>,
     /// Per lane: how many calls of each of its groups it has behind it.
     turns: Vec<BTreeMap<GroupId, usize>>,
     contents: BTreeMap<(PlaceId, u32), Content>,
@@ -310,12 +310,14 @@ impl<'a> Play<'a> {
             for buf in &action.needs {
                 join(&mut clock, &self.made[buf.index()].1);
             }
-            mine.push((clock, action.needs.clone()));
+            let known = clock.len();
             let came = &mut self.came[group.index()];
-            came.resize(came.len().max(turn + 1), 0);
-            came[turn] += 1;
+            came.resize(came.len().max(turn + 1), (0, vec![0; known]));
+            came[turn].0 += 1;
+            join(&mut came[turn].1, &clock);
+            mine.push(if known == 0 { Vec::new() } else { action.needs.iter().take(1).copied().collect() });
         }
-        self.came[group.index()][turn] == self.program.groups[group.index()].lanes.len()
+        self.came[group.index()][turn].0 == self.program.groups[group.index()].lanes.len()
     }
 
     /// How many of the group's calls this lane has behind it.
@@ -333,9 +335,7 @@ impl<'a> Play<'a> {
             }
             Op::AllReduce(group) | Op::AllGather(group, _) => {
                 let turn = self.turn(lane, group);
-                for calls in self.calls[group.index()].values() {
-                    join(&mut self.clocks[lane], &calls[turn].0);
-                }
+                join(&mut self.clocks[lane], &self.came[group.index()][turn].1);
             }
             _ => {}
         }
@@ -343,10 +343,11 @@ impl<'a> Play<'a> {
 
     fn read(&mut self, lane: usize, action: &Action, round: usize, found: &mut Vec<Violation>) {
         let mut reads = action.needs.clone();
-        if let Op::AllReduce(group) | Op::AllGather(group, _) = action.op {
+        let followed = !self.clocks[lane].is_empty();
+        if let (Op::AllReduce(group) | Op::AllGather(group, _), true) = (action.op, followed) {
             let turn = self.turn(lane, group);
             for calls in self.calls[group.index()].values() {
-                reads.extend(calls[turn].1.iter().take(1));
+                reads.extend(&calls[turn]);
             }
         }
         for buf in reads {
@@ -357,7 +358,9 @@ impl<'a> Play<'a> {
                 let expected = format!("{buf} of round {round} in {:?}", self.program.places[place.index()].kind);
                 found.push(Violation::new(name(self.program, lane, action), expected, got));
             }
-            content.readers.push((lane, self.done[lane]));
+            if followed {
+                content.readers.push((lane, self.done[lane]));
+            }
         }
     }
 
