@@ -17,7 +17,7 @@ impl Patience {
 
     /// For `lanes` threads on `cores` cores: with fewer cores than lanes nobody spins, since the one who is waited for
     /// may need the core. Some 10 µs of spinning is longer than a lane usually waits for its neighbour, and short enough
-    /// that a foreign process on one of the cores costs a third of the speed and not nine tenths of it (measured).
+    /// that a foreign process on one of the cores does not cost nine tenths of the speed (docs/performance.md).
     pub fn new(lanes: usize, cores: usize) -> Patience {
         if lanes <= cores { Patience { spins: 800, yields: 8 } } else { Patience { spins: 0, yields: 64 } }
     }
