@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::model::{Model, family};
 use crate::output::{BOLD, grouped, print, print_json, styled};
 use crate::table::{Table, facts};
+use headsaw::lower::work;
 use headsaw::plan::{self, CutRequest, Exchange, Order, Plan};
 use headsaw::shard::{self, BLOCK};
 use headsaw::spec::model::{Family, ModelSpec, Rope, RopeScaling};
@@ -143,17 +144,14 @@ fn cut_over(spec: &ModelSpec, tp: u32) -> Result<Cut, Failure> {
     let kv_heads: Vec<u32> = slices.iter().map(|slice| length(&slice.kv_heads(spec))).collect();
     let held: u32 = kv_heads.iter().sum();
     let all_same = |list: &[u32]| list.iter().all(|n| *n == list[0]);
-    let vectors = |leaves, parts: Vec<Range<u32>>| parts.into_iter().map(|part| shard::nodes(leaves, part).len()).sum();
-    let leaf = shard::mlp_leaf(spec);
-    let ffn_leaves = slices.iter().map(|slice| slice.ffn.start.div_ceil(leaf)..slice.ffn.end.div_ceil(leaf));
+    let vectors = |pieces: fn(&ModelSpec, &plan::Slice) -> Vec<Range<u32>>| {
+        slices.iter().map(|slice| pieces(spec, slice).len()).sum()
+    };
     Ok(Cut {
         tp,
         even: all_same(&heads) && all_same(&ffn) && held == spec.kv_heads,
         kv_replication: f64::from(held) / f64::from(spec.kv_heads),
-        vectors_sent: Vectors {
-            attention: vectors(spec.heads, slices.iter().map(|slice| slice.heads.clone()).collect()),
-            mlp: vectors(shard::mlp_leaves(spec), ffn_leaves.collect()),
-        },
+        vectors_sent: Vectors { attention: vectors(work::head_pieces), mlp: vectors(work::ffn_pieces) },
         imbalance: Imbalance { heads: imbalance(heads.iter().map(|n| f64::from(*n))), weights: weights(&plan) },
         vocab: each(|s| &s.vocab),
         heads,
@@ -163,7 +161,7 @@ fn cut_over(spec: &ModelSpec, tp: u32) -> Result<Cut, Failure> {
 }
 
 fn weights(plan: &Plan) -> f64 {
-    let held = plan.stages[0].slices.iter().map(|slice| headsaw::lower::work::slice_weights(plan, 0, slice));
+    let held = plan.stages[0].slices.iter().map(|slice| work::slice_weights(plan, 0, slice));
     imbalance(held.map(|bytes| bytes.0 as f64))
 }
 

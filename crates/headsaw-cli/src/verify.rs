@@ -152,27 +152,23 @@ fn report<'a>(args: &Args, plan: &'a Plan, program: Option<&Program>, violations
         sound: violations.is_empty(),
         memory_followed: program.is_some_and(verify::follows_memory),
         violations: violations.iter().map(json).collect(),
-        devices: program.map(|_| devices(plan)).unwrap_or_default(),
+        devices: program.map(|program| devices(plan, program)).unwrap_or_default(),
         program: program.map(|program| program_facts(plan, program)),
         listing: program.filter(|_| args.program).map(text::listing),
         ranks: program.filter(|_| args.ranks).map(text::ranks),
     }
 }
 
-fn devices(plan: &Plan) -> Vec<DeviceJson> {
-    let memory = verify::memory(plan);
+fn devices(plan: &Plan, program: &Program) -> Vec<DeviceJson> {
+    let memory = verify::memory(plan, program);
     let bytes = |slice: &Slice| {
         let held = &memory[&slice.device];
         [held.weights, held.cache, held.values, held.total()]
     };
-    held(plan).map(|(stage, slice)| device(plan, stage, slice, bytes(slice))).collect()
+    plan.slices().map(|(stage, slice)| device(plan, stage, slice, bytes(slice))).collect()
 }
 
 /// Stage and slice of each device, stage by stage.
-fn held(plan: &Plan) -> impl Iterator<Item = (usize, &Slice)> {
-    plan.stages.iter().enumerate().flat_map(|(i, stage)| stage.slices.iter().map(move |slice| (i, slice)))
-}
-
 fn device(plan: &Plan, stage: usize, slice: &Slice, bytes: [Bytes; 4]) -> DeviceJson {
     let ends = |range: &Range<u32>| [range.start, range.end];
     DeviceJson {
@@ -227,7 +223,7 @@ fn sent(plan: &Plan, program: &Program) -> BTreeMap<DeviceId, u64> {
 }
 
 fn human(args: &Args, plan: &Plan, program: &Program) -> String {
-    let mut text = format!("{}\n{}", styled(BOLD, &plan.model.name), holdings(plan).show());
+    let mut text = format!("{}\n{}", styled(BOLD, &plan.model.name), holdings(plan, program).show());
     text += &format!("\n{}\n{}", styled(BOLD, "Program"), facts(&told(plan, program)));
     if args.ranks {
         text += &format!("\n{}\n{}", styled(BOLD, "What crosses stages, a row a device"), text::ranks(program));
@@ -242,7 +238,7 @@ fn human(args: &Args, plan: &Plan, program: &Program) -> String {
     text
 }
 
-fn holdings(plan: &Plan) -> Table {
+fn holdings(plan: &Plan, program: &Program) -> Table {
     let columns = [
         "<device",
         "stage",
@@ -257,7 +253,7 @@ fn holdings(plan: &Plan) -> Table {
         "total",
     ];
     let mut table = Table::new(&columns);
-    for device in devices(plan) {
+    for device in devices(plan, program) {
         let span = |[start, end]: [u32; 2]| format!("{start}..{end}");
         let spans = [device.layers, device.heads, device.kv_heads, device.ffn, device.vocab].map(span);
         let sizes = [device.weight_bytes, device.cache_bytes, device.value_bytes, device.memory_bytes];

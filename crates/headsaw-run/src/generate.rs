@@ -11,7 +11,7 @@ use headsaw::plan::{Plan, Slice};
 use headsaw::program::{MicroId, Program};
 use headsaw::spec::cluster::DeviceId;
 use headsaw::units::Bytes;
-use headsaw::verify::{self, Violation};
+use headsaw::verify::{self, Memory, Violation};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -240,11 +240,13 @@ impl Engine {
         if !unsound.is_empty() {
             return Err(RunError::Plan(unsound)); // what lanes share in memory rests on this check
         }
-        fits_machine(plan)?;
+        let held = verify::memory(plan, &program);
+        fits_machine(plan, &held)?;
         let rope = plan.model.rope.as_ref().expect("families that run have rotary positions");
         let rotations = Rotations::new(rope, file.rope_divisors(), plan.workload.context);
-        let devices = load(file, plan, &*compute, progress)?;
-        let memory = slices(plan)
+        let devices = load(file, plan, &*compute, held.values().map(|memory| memory.weights).sum(), progress)?;
+        let memory = plan
+            .slices()
             .map(|(stage, slice)| (slice.device, DeviceMemory::new(plan, &program, stage, slice)))
             .collect();
         Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory })
@@ -270,7 +272,7 @@ impl Engine {
                 memory_bytes_peak: weight_bytes + self.memory[&slice.device].bytes() + rotations,
             }
         };
-        slices(&self.plan).map(report).collect()
+        self.plan.slices().map(report).collect()
     }
 
     /// Runs prompts (token ids) to their ends; several go through the model together.
@@ -341,10 +343,6 @@ impl Engine {
     }
 }
 
-fn slices(plan: &Plan) -> impl Iterator<Item = (usize, &Slice)> {
-    plan.stages.iter().enumerate().flat_map(|(i, stage)| stage.slices.iter().map(move |slice| (i, slice)))
-}
-
 fn check(file: &ModelFile, plan: &Plan) -> Result<(), RunError> {
     let mut found = verify::plan(plan);
     if plan.model != *file.spec() {
@@ -362,8 +360,8 @@ fn check(file: &ModelFile, plan: &Plan) -> Result<(), RunError> {
 }
 
 /// Refuses, before anything is allocated, what this machine has no memory for.
-fn fits_machine(plan: &Plan) -> Result<(), RunError> {
-    let devices = verify::memory(plan).values().map(|memory| memory.total()).sum::<Bytes>();
+fn fits_machine(plan: &Plan, held: &BTreeMap<DeviceId, Memory>) -> Result<(), RunError> {
+    let devices = held.values().map(Memory::total).sum::<Bytes>();
     let need = devices + Rotations::size(plan.model.head_width, plan.workload.context);
     match crate::machine::memory() {
         Some(room) if need > room => Err(RunError::Input(format!(
@@ -378,10 +376,10 @@ fn load(
     file: &ModelFile,
     plan: &Plan,
     compute: &dyn Compute,
+    total: Bytes,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<BTreeMap<DeviceId, DeviceWeights>, RunError> {
-    let all: Vec<(usize, &Slice)> = slices(plan).collect();
-    let total = verify::memory(plan).values().map(|memory| memory.weights).sum();
+    let all: Vec<(usize, &Slice)> = plan.slices().collect();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let loaded = Mutex::new(BTreeMap::new());
     let loader = Loader {
@@ -630,7 +628,7 @@ impl<'p> Driver<'p> {
 }
 
 impl Control for Driver<'_> {
-    fn sample(&mut self, header: &Header, logits: &[f32]) -> Result<(), Failure> {
+    fn sample(&mut self, header: &Header, logits: &[f32]) {
         let rows = header.rows.iter().filter(|row| row.sampled);
         for (row, logits) in rows.zip(logits.chunks_exact(self.vocab)) {
             self.row(row, logits);
@@ -642,7 +640,6 @@ impl Control for Driver<'_> {
                 self.prefilled = Some(self.ended);
             }
         }
-        Ok(())
     }
 
     fn next(&mut self, micro: MicroId, header: &mut Header) {

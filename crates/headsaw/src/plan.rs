@@ -35,6 +35,13 @@ pub struct Plan {
     pub lanes: u32,
 }
 
+impl Plan {
+    /// Every device's slice, with the number of its stage.
+    pub fn slices(&self) -> impl Iterator<Item = (usize, &Slice)> {
+        self.stages.iter().enumerate().flat_map(|(i, stage)| stage.slices.iter().map(move |slice| (i, slice)))
+    }
+}
+
 /// A run of layers on the devices of one pipeline rank.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -64,7 +64,7 @@ fn answer(text: &str) {
     let violations = verify::plan(&plan);
     let small = plan.devices.len() as u32 * plan.lanes.min(64) * plan.workload.micros.min(64) <= 64;
     if violations.is_empty() {
-        verify::memory(&plan);
+        verify::memory(&plan, &lower(&plan));
     }
     if violations.is_empty() && small {
         assert_eq!(verify::program(&lower(&plan)), vec![]);

@@ -30,6 +30,9 @@ pub const BLOCK: usize = 32;
 /// Keys that attention adds up before it merges with the keys before them; spans start at multiples of this.
 pub const SPAN: usize = 256;
 
+/// Values that wait while a tree is added up: its depth for 2^32 leaves, and one more while two are added.
+pub(crate) const TREE_DEPTH: usize = 34;
+
 /// Memory of which several lanes write disjoint parts at the same time.
 ///
 /// The elements that one call writes are touched by nobody else during that call: the program's edges see to it.

@@ -2,7 +2,7 @@
 
 use super::math::{exp, fold, silu};
 use super::matrix::{Body, Matrix};
-use super::{Acts, BLOCK, Compute, KvHead, Leaves, NotFinite, Out, PANEL, Query, SPAN, Scratch};
+use super::{Acts, BLOCK, Compute, KvHead, Leaves, NotFinite, Out, PANEL, Query, SPAN, Scratch, TREE_DEPTH};
 use crate::weights::RawRows;
 use half::{bf16, f16};
 use headsaw::spec::model::Dtype;
@@ -10,9 +10,6 @@ use std::ops::Range;
 
 /// The kernels that define the order.
 pub(super) struct Reference;
-
-/// Values that wait on the stack at most: a tree of 2³² leaves needs 33.
-const DEPTH: usize = 34;
 
 impl Compute for Reference {
     fn name(&self) -> &'static str {
@@ -38,7 +35,7 @@ impl Compute for Reference {
         let rows = panels.start * PANEL..(panels.end * PANEL).min(m.rows);
         for token in tokens {
             for row in rows.clone() {
-                let mut stack = [0.0; DEPTH];
+                let mut stack = [0.0; TREE_DEPTH];
                 let mut depth = 0;
                 let mut start = 0;
                 for (&end, &merges) in leaves.ends.iter().zip(&leaves.merges) {

@@ -1,8 +1,8 @@
 //! Working memory of one lane, allocated once.
 
-use super::PANEL;
 use super::cpu::lines::Lines;
 use super::cpu::{attention, matmul};
+use super::{PANEL, TREE_DEPTH};
 
 /// Working memory of the kernels: one for each lane, made before the first token. No kernel allocates any other.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Scratch {
     pub fn new(max_blocks: usize, head_width: usize) -> Scratch {
         Scratch {
             strips: Lines::new(matmul::strip_bytes(max_blocks)),
-            stack: Lines::new(matmul::DEPTH * matmul::GROUP * PANEL * size_of::<f32>()),
+            stack: Lines::new(TREE_DEPTH * matmul::GROUP * PANEL * size_of::<f32>()),
             attention: Lines::new(attention::floats(head_width) * size_of::<f32>()),
             head_width,
         }

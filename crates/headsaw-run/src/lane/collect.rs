@@ -2,7 +2,7 @@
 //! what is then read, and in which order it is added.
 
 use super::{Stopped, Views, Worker};
-use crate::compute::{Acts, BLOCK, Shared};
+use crate::compute::{Acts, BLOCK, Shared, TREE_DEPTH};
 use crate::transport::Transport;
 use headsaw::lower::work;
 use headsaw::plan::{Exchange, Plan, Slice};
@@ -11,9 +11,6 @@ use headsaw::shard;
 use headsaw::spec::cluster::DeviceId;
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// Deepest tree: 2^32 leaves, and one more while two are added.
-const DEPTH: usize = 34;
 
 impl<'a> Worker<'a, '_> {
     /// The stage's devices, in the order of what they hold.
@@ -224,7 +221,7 @@ impl<'a> Sum<'a> {
     }
 
     fn add_block<'p>(&self, to: &mut [f32], piece: impl Fn(usize) -> &'p [f32]) {
-        let mut stack = [[0.0f32; BLOCK]; DEPTH];
+        let mut stack = [[0.0f32; BLOCK]; TREE_DEPTH];
         let mut height = 0;
         for (i, merges) in self.merges.iter().enumerate() {
             let x = piece(i);

@@ -24,7 +24,7 @@ use std::sync::Mutex;
 /// What the sampling lane asks: which tokens follow, and what a micro-batch slot carries next.
 pub(crate) trait Control: Send {
     /// Looks at the logits `[sampled rows, V]` of a micro-batch.
-    fn sample(&mut self, header: &Header, logits: &[f32]) -> Result<(), Failure>;
+    fn sample(&mut self, header: &Header, logits: &[f32]);
     /// Says what the slot carries next.
     fn next(&mut self, micro: MicroId, header: &mut Header);
 }

@@ -3,7 +3,7 @@
 //! Each reads what its action needs and writes the part that is its lane's; `verify::program` has shown that nobody else
 //! touches that part meanwhile, which is what every `SAFETY` note below rests on.
 
-use super::{Failure, Stopped, Worker};
+use super::{Stopped, Worker};
 use crate::compute::{Acts, BLOCK, KvHead, Leaves, Matrix, Out, PANEL, Query, Shared, math};
 use headsaw::plan::Exchange;
 use headsaw::program::{Action, NormSite, Step};
@@ -435,10 +435,8 @@ impl<'a> Worker<'a, '_> {
             return Err(self.not_finite(action, "logits"));
         }
         let control = self.control.as_mut().expect("the sampling lane has the control");
-        control.sample(header, logits).map_err(|failure: Failure| {
-            self.shared.fail(failure);
-            Stopped
-        })
+        control.sample(header, logits);
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 mod plan;
 mod program;
 
-pub use plan::{memory, plan};
+pub use plan::{Memory, memory, plan};
 pub use program::{follows_memory, program};
 
 use std::fmt;

@@ -3,6 +3,7 @@
 use super::Violation;
 use crate::lower::{lower, work};
 use crate::plan::{FORMAT, Plan, Slice, Stage};
+use crate::program::Program;
 use crate::shard;
 use crate::spec::cluster::DeviceId;
 use crate::units::Bytes;
@@ -203,18 +204,16 @@ impl Memory {
     }
 }
 
-/// What each device's memory holds, by device.
-pub fn memory(plan: &Plan) -> BTreeMap<DeviceId, Memory> {
+/// What each device's memory holds, by device, while it runs the plan's program.
+pub fn memory(plan: &Plan, program: &Program) -> BTreeMap<DeviceId, Memory> {
     let mut held = BTreeMap::new();
-    for (i, stage) in plan.stages.iter().enumerate() {
-        for slice in &stage.slices {
-            let weights = work::slice_weights(plan, i, slice);
-            let cache = work::slice_cache(plan, i, slice);
-            let values = work::lane_bytes(plan, slice) * u64::from(plan.lanes);
-            held.insert(slice.device, Memory { weights, cache, values });
-        }
+    for (stage, slice) in plan.slices() {
+        let weights = work::slice_weights(plan, stage, slice);
+        let cache = work::slice_cache(plan, stage, slice);
+        let values = work::lane_bytes(plan, slice) * u64::from(plan.lanes);
+        held.insert(slice.device, Memory { weights, cache, values });
     }
-    for place in lower(plan).places {
+    for place in &program.places {
         held.get_mut(&place.device).expect("a place's device has a slice").values += place.bytes;
     }
     held
@@ -224,7 +223,7 @@ fn memories(plan: &Plan, found: &mut Vec<Violation>) {
     if plan.devices.iter().all(|device| device.memory.is_none()) {
         return;
     }
-    for (id, need) in memory(plan) {
+    for (id, need) in memory(plan, &lower(plan)) {
         let device = &plan.devices[id.0 as usize];
         if let Some(room) = device.memory.filter(|room| *room < need.total()) {
             let got =

@@ -6,7 +6,7 @@
 //! in a small stack beside it.
 
 use super::super::matrix::Matrix;
-use super::super::{Acts, BLOCK, Leaves, Out, PANEL, Scratch};
+use super::super::{Acts, BLOCK, Leaves, Out, PANEL, Scratch, TREE_DEPTH};
 use super::pack::{Panels, Segment, segment_bytes};
 use super::simd::{Kernel, Simd};
 use headsaw::spec::model::Dtype;
@@ -15,8 +15,6 @@ use std::ops::Range;
 
 /// Tokens that share an unpacked segment.
 pub(crate) const GROUP: usize = 8;
-/// Values that wait on the stack at most: a tree of 2³² leaves needs 33.
-pub(crate) const DEPTH: usize = 34;
 /// Tokens of a tile, for integers and for floats.
 const TILE: usize = 64;
 const FLOAT_TILE: usize = 16;
@@ -73,7 +71,7 @@ impl Job<'_> {
         let mut depth = 0;
         for (leaf, &merges) in self.leaves.merges.iter().enumerate() {
             assert!(leaf == 0 || self.leaves.ends[leaf - 1] <= self.leaves.ends[leaf], "leaves out of order");
-            assert!(usize::from(merges) <= depth && depth < DEPTH, "{merges} merges of {} values", depth + 1);
+            assert!(usize::from(merges) <= depth && depth < TREE_DEPTH, "{merges} merges of {} values", depth + 1);
             depth = depth + 1 - usize::from(merges);
         }
         assert_eq!(depth, self.leaves.nodes, "nodes left of {:?}", self.leaves);
@@ -176,7 +174,7 @@ fn group<S: Simd, W: Weights, const T: usize>(
 ) -> usize {
     let segments = job.packed.segments.len();
     let weights = &job.packed.lines.bytes()[panel * segments * W::BYTES..][..segments * W::BYTES];
-    assert!(stack.len() >= DEPTH * T * PANEL && strip.len() >= segments * T * W::STRIP);
+    assert!(stack.len() >= TREE_DEPTH * T * PANEL && strip.len() >= segments * T * W::STRIP);
     let at = |depth: usize, t: usize| (depth * T + t) * PANEL;
     let (mut depth, mut segment) = (0, 0);
     for (&end, &merges) in job.leaves.ends.iter().zip(&job.leaves.merges) {
@@ -194,7 +192,7 @@ fn group<S: Simd, W: Weights, const T: usize>(
         for _ in 0..merges {
             depth -= 1;
             for t in 0..T {
-                // SAFETY: `depth < DEPTH` (checked for all leaves by `check`), for which the stack has room.
+                // SAFETY: `depth < TREE_DEPTH` (checked for all leaves by `check`), for which the stack has room.
                 values[t] = s.add(unsafe { s.load(stack.as_ptr().add(at(depth, t))) }, values[t]);
             }
         }
