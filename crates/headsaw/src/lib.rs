@@ -29,6 +29,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod lower;
 pub mod plan;
 pub mod program;

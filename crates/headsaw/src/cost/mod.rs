@@ -1,0 +1,1 @@
+//! What an action takes: seconds, from a cluster's data sheet, fitted constants and measured tables.
