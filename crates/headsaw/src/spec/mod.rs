@@ -4,5 +4,6 @@ pub mod cluster;
 pub mod config;
 mod counts;
 pub mod model;
+mod names;
 pub mod presets;
 pub mod workload;

@@ -1,6 +1,7 @@
 //! Models by name: the TOML files of `specs/models`, each figure with its source, built into the library.
 
 use super::model::ModelSpec;
+use super::names;
 
 macro_rules! presets {
     ($($name:literal),* $(,)?) => {
@@ -30,9 +31,6 @@ const PRESETS: &[(&str, &str)] = presets![
     "megatron-1t",
 ];
 
-/// Edits above which two names are not meant to be the same: more than a slip of the fingers or a missing suffix.
-const EDITS_MAX: usize = 4;
-
 /// The names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
@@ -57,10 +55,7 @@ pub fn find(name: &str) -> Option<ModelSpec> {
 /// assert_eq!(presets::nearest("a poem"), None);
 /// ```
 pub fn nearest(name: &str) -> Option<&'static str> {
-    let wanted = name.to_ascii_lowercase();
-    let distance = |known: &&str| strsim::damerau_levenshtein(&wanted, known);
-    let best = names().min_by_key(distance)?;
-    (distance(&best) <= EDITS_MAX.min(best.len() / 2)).then_some(best)
+    names::nearest(name, names())
 }
 
 #[cfg(test)]

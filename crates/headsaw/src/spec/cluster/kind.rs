@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceKind {
-    /// Its name on the command line: `h100`.
+    /// Its name on the command line, `h100`: in a cluster file the name of its table.
+    #[serde(skip)]
     pub name: String,
     /// Its name for people: `NVIDIA H100 SXM5 80 GB`.
     pub title: String,

@@ -4,14 +4,22 @@ pub mod attention;
 pub mod device;
 pub mod kind;
 pub mod level;
+pub mod presets;
+mod problem;
 pub mod product;
+mod read;
+mod rules;
 pub mod table;
+mod walk;
 
 pub use attention::AttentionFit;
 pub use device::{Device, DeviceId};
 pub use kind::{DeviceKind, Gpu, Precision, Prices, StepLanes};
 pub use level::Level;
+pub use problem::Problem;
 pub use product::ProductFit;
+pub use read::{read, write};
+pub use rules::DEVICES_MAX;
 pub use table::Table;
 
 /// Devices, kind by kind, and the links between them.
@@ -19,6 +27,8 @@ pub use table::Table;
 pub struct Cluster {
     /// A name for people: `h100x16`.
     pub name: String,
+    /// What it is: `NVIDIA H100 SXM5 80 GB, HGX nodes of 8, …`.
+    pub title: String,
     /// Runs of equal devices, in the order of their numbers.
     pub groups: Vec<DeviceGroup>,
     /// Links, from the closest neighbours outwards; the last one spans all devices.

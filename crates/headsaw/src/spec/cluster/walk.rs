@@ -1,0 +1,384 @@
+//! A deserializer that does not stop at the first problem: it notes what is wrong with its place, hands on a harmless
+//! value instead, and goes on. Which fields there are it learns from the types that it fills, so there is one list of them;
+//! what numbers may be it learns from `rules`. A field may be left out where its type is an `Option`.
+
+use super::problem::{Findings, NOTHING};
+use super::rules::{NAME_BYTES_MAX, Rule};
+use crate::spec::names;
+use serde::de::value::{Error, StrDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess};
+use serde::forward_to_deserialize_any;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+type Node<'a> = Spanned<DeValue<'a>>;
+type Names = &'static [&'static str];
+
+/// A place in the text, with a value or without.
+pub struct Place<'a> {
+    found: &'a Findings<'a>,
+    /// For people.
+    path: String,
+    /// The field that it is, or is in without a name of its own: rules go by it.
+    field: &'a str,
+    /// Byte of the text that speaks for it.
+    at: usize,
+    value: Option<&'a DeValue<'a>>,
+    /// Part of what was found wrong already.
+    silent: bool,
+}
+
+impl<'a> Place<'a> {
+    /// The whole text.
+    pub fn root(found: &'a Findings<'a>, value: &'a DeValue<'a>) -> Place<'a> {
+        Place { found, path: String::new(), field: "", at: 0, value: Some(value), silent: false }
+    }
+
+    fn inside(&self, path: String, field: &'a str, value: Option<&'a Node<'a>>) -> Place<'a> {
+        let at = value.map_or(self.at, |value| value.span().start);
+        Place { found: self.found, path, field, at, value: value.map(Spanned::get_ref), silent: self.silent }
+    }
+
+    fn path_to(&self, name: &str) -> String {
+        let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let name = if bare { name.to_string() } else { quoted(name) };
+        if self.path.is_empty() { name } else { format!("{}.{name}", self.path) }
+    }
+
+    /// Notes that this is not what is expected.
+    fn wrong(&self, expected: &str) {
+        if !self.silent {
+            self.found.add(self.at, &self.path, expected, self.value.map_or(NOTHING.into(), shown));
+        }
+    }
+
+    /// What stands in for a wrong value: nothing, and no more words about it.
+    fn void(self) -> Place<'a> {
+        Place { value: None, silent: true, ..self }
+    }
+
+    /// The number, where it is one that the rule allows.
+    fn number<T: Copy>(&self, read: impl Fn(&DeValue) -> Option<T>, allowed: impl Fn(&Rule, T) -> bool) -> Option<T> {
+        let rule = Rule::of(self.field);
+        let number = self.value.and_then(read).filter(|number| allowed(rule, *number));
+        if number.is_none() {
+            self.wrong(rule.words);
+        }
+        number
+    }
+
+    fn words(&self) -> &'a str {
+        match self.value {
+            Some(DeValue::String(text)) if is_name(text) => text,
+            _ => {
+                self.wrong("a name in quotes");
+                "?"
+            }
+        }
+    }
+
+    fn list(&self) -> &'a [Node<'a>] {
+        match self.value {
+            Some(DeValue::Array(list)) if !list.is_empty() || self.field == "levels" => list,
+            _ => {
+                self.wrong("a list of at least one");
+                &[]
+            }
+        }
+    }
+
+    fn table(&self, expected: &str) -> Option<&'a DeTable<'a>> {
+        if let Some(DeValue::Table(table)) = self.value {
+            return Some(table);
+        }
+        self.wrong(expected);
+        None
+    }
+
+    /// What a struct has, present or not. What it does not have is wrong; a missing one that was meant by that is not
+    /// wrong again.
+    fn members(self, names: Names) -> Vec<(&'static str, Place<'a>)> {
+        let Some(table) = self.table("a table") else {
+            let void = self.void();
+            return names.iter().map(|name| (*name, void.inside(String::new(), name, None))).collect();
+        };
+        let meant = self.strangers(table, names);
+        let member = |name: &&'static str| {
+            let place = self.inside(self.path_to(name), name, table.get(*name));
+            (*name, Place { silent: place.silent || meant.contains(name), ..place })
+        };
+        names.iter().map(member).collect()
+    }
+
+    /// Notes members of other names; which ones are likely meant by them.
+    fn strangers(&self, table: &DeTable, names: Names) -> Vec<&'static str> {
+        let mut absent: Vec<&'static str> = names.iter().copied().filter(|name| !table.contains_key(*name)).collect();
+        let mut meant = Vec::new();
+        for (key, _) in table.iter().filter(|(key, _)| !names.contains(&key.get_ref().as_ref())) {
+            let near = names::nearest(key.get_ref(), absent.iter().copied());
+            absent.retain(|name| Some(*name) != near);
+            meant.extend(near);
+            self.unknown(key.span().start, key.get_ref(), names, near);
+        }
+        meant
+    }
+
+    fn unknown(&self, at: usize, name: &str, names: Names, near: Option<&str>) {
+        if !self.silent {
+            self.found.add(at, &self.path_to(name), one_of(names, near), "an unknown field");
+        }
+    }
+
+    /// The variant that is written here, `name` or `[name]`, and what stands in it; the first one where none is.
+    fn variant(self, variants: Names) -> Variant<'a> {
+        match self.value {
+            Some(DeValue::String(text)) => {
+                if let Some(name) = variants.iter().find(|name| *name == text) {
+                    return Variant { name, place: self.void() };
+                }
+                self.wrong(&one_of(variants, names::nearest(text, variants.iter().copied())));
+            }
+            Some(DeValue::Table(table)) if !table.is_empty() => {
+                self.strangers(table, variants);
+                let mut present = variants.iter().filter_map(|name| Some((*name, table.get(*name)?)));
+                if let Some((name, node)) = present.next() {
+                    if present.next().is_some() {
+                        self.wrong(&format!("only one of {}", variants.join(", ")));
+                    }
+                    return Variant { name, place: self.inside(self.path_to(name), name, Some(node)) };
+                }
+            }
+            _ => self.wrong(&one_of(variants, None)),
+        }
+        Variant { name: variants[0], place: self.void() }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(40).collect();
+    format!("{short:?}")
+}
+
+fn one_of(names: Names, near: Option<&str>) -> String {
+    let hint = near.map_or(String::new(), |name| format!(" (did you mean {name}?)"));
+    if names.is_empty() { "no field here".into() } else { format!("one of {}{hint}", names.join(", ")) }
+}
+
+fn shown(value: &DeValue) -> String {
+    match value {
+        DeValue::String(text) => quoted(text),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Datetime(date) => date.to_string(),
+        DeValue::Array(list) if list.is_empty() => "an empty list".into(),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(table) if table.is_empty() => "an empty table".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// No field holds less than 0.
+fn whole(value: &DeValue) -> Option<u64> {
+    let DeValue::Integer(number) = value else { return None };
+    u64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn float(value: &DeValue) -> Option<f64> {
+    match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        _ => whole(value).map(|number| number as f64),
+    }
+}
+
+impl<'a> Deserializer<'a> for Place<'a> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        Err(Error::custom(format!("{}: cluster files hold no {}", self.path, Expecting(&visitor))))
+    }
+
+    fn deserialize_bool<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        if !matches!(self.value, Some(DeValue::Boolean(_))) {
+            self.wrong("true or false");
+        }
+        visitor.visit_bool(matches!(self.value, Some(DeValue::Boolean(true))))
+    }
+
+    fn deserialize_u32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        let fits = |rule: &Rule, number: u64| rule.allows(number as f64) && u32::try_from(number).is_ok();
+        visitor.visit_u64(self.number(whole, fits).unwrap_or(1))
+    }
+
+    fn deserialize_u64<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_u64(self.number(whole, |rule, number| rule.allows(number as f64)).unwrap_or(1))
+    }
+
+    fn deserialize_f64<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_f64(self.number(float, Rule::allows).unwrap_or(1.0))
+    }
+
+    fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_borrowed_str(self.words())
+    }
+
+    fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.is_some() { visitor.visit_some(self) } else { visitor.visit_none() }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'a>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        let item = |(i, node)| self.inside(format!("{}[{i}]", self.path), self.field, Some(node));
+        visitor.visit_seq(Items(self.list().iter().enumerate().map(item).collect::<Vec<_>>().into_iter()))
+    }
+
+    fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        let table = self.table("a table");
+        if table.is_some_and(DeTable::is_empty) {
+            self.wrong("a table of at least one");
+        }
+        let entry = |(key, node): (&'a Spanned<_>, &'a Node<'a>)| {
+            let (name, at): (&'a str, usize) = (AsRef::<std::borrow::Cow<str>>::as_ref(key), key.span().start);
+            (Key { place: &self, name, at }, self.inside(self.path_to(name), self.field, Some(node)))
+        };
+        visitor.visit_map(Entries::new(table.into_iter().flatten().map(entry)))
+    }
+
+    fn deserialize_struct<V: Visitor<'a>>(self, _: &'static str, names: Names, visitor: V) -> Result<V::Value, Error> {
+        let members = self.members(names).into_iter();
+        visitor.visit_map(Entries::new(members.map(|(name, place)| (IntoDeserializer::into_deserializer(name), place))))
+    }
+
+    fn deserialize_enum<V: Visitor<'a>>(self, _: &'static str, names: Names, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_enum(self.variant(names))
+    }
+
+    forward_to_deserialize_any! {
+        <V: Visitor<'a>>
+        i8 i16 i32 i64 i128 u8 u16 u128 f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
+    }
+}
+
+struct Expecting<'v, V>(&'v V);
+
+impl<'a, V: Visitor<'a>> std::fmt::Display for Expecting<'_, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.expecting(f)
+    }
+}
+
+/// The key of a map: any name, or one of an enum's.
+struct Key<'p, 'a> {
+    place: &'p Place<'a>,
+    name: &'a str,
+    at: usize,
+}
+
+impl<'a> Deserializer<'a> for Key<'_, 'a> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
+        if !is_name(self.name) {
+            self.place.found.add(self.at, &self.place.path, "a name", quoted(self.name));
+        }
+        visitor.visit_borrowed_str(self.name)
+    }
+
+    fn deserialize_enum<V: Visitor<'a>>(self, _: &'static str, names: Names, visitor: V) -> Result<V::Value, Error> {
+        let known = names.iter().copied().find(|name| *name == self.name);
+        if known.is_none() {
+            self.place.unknown(self.at, self.name, names, names::nearest(self.name, names.iter().copied()));
+        }
+        let variant: StrDeserializer<Error> = known.unwrap_or(names[0]).into_deserializer();
+        visitor.visit_enum(variant)
+    }
+
+    forward_to_deserialize_any! {
+        <V: Visitor<'a>>
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+struct Items<I>(I);
+
+impl<'a, I: Iterator<Item = Place<'a>>> SeqAccess<'a> for Items<I> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        self.0.next().map(|place| seed.deserialize(place)).transpose()
+    }
+}
+
+struct Entries<'a, I> {
+    rest: I,
+    next: Option<Place<'a>>,
+}
+
+impl<I> Entries<'_, I> {
+    fn new(rest: I) -> Self {
+        Entries { rest, next: None }
+    }
+}
+
+impl<'a, K: Deserializer<'a, Error = Error>, I: Iterator<Item = (K, Place<'a>)>> MapAccess<'a> for Entries<'a, I> {
+    type Error = Error;
+
+    fn next_key_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        let Some((key, place)) = self.rest.next() else { return Ok(None) };
+        self.next = Some(place);
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<T::Value, Error> {
+        seed.deserialize(self.next.take().expect("a key comes before its value"))
+    }
+}
+
+/// A variant of an enum, and what stands in it.
+struct Variant<'a> {
+    name: &'static str,
+    place: Place<'a>,
+}
+
+impl<'a> EnumAccess<'a> for Variant<'a> {
+    type Error = Error;
+    type Variant = Variant<'a>;
+
+    fn variant_seed<T: DeserializeSeed<'a>>(self, seed: T) -> Result<(T::Value, Variant<'a>), Error> {
+        let name: StrDeserializer<Error> = self.name.into_deserializer();
+        Ok((seed.deserialize(name)?, self))
+    }
+}
+
+impl<'a> VariantAccess<'a> for Variant<'a> {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'a>>(self, seed: T) -> Result<T::Value, Error> {
+        seed.deserialize(self.place)
+    }
+
+    fn tuple_variant<V: Visitor<'a>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.place.deserialize_any(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'a>>(self, names: Names, visitor: V) -> Result<V::Value, Error> {
+        self.place.deserialize_struct("", names, visitor)
+    }
+}

@@ -1,0 +1,20 @@
+//! "Did you mean …?": the known name that is closest to a typed one.
+
+/// Edits above which two names are not meant to be the same: more than a slip of the fingers or a missing suffix.
+const EDITS_MAX: usize = 4;
+
+/// The name closest to `typed`, whatever its case; none where nothing is close.
+pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = typed.to_ascii_lowercase();
+    let close = |name: &'a str| Some((edits(&wanted, name)?, name));
+    names.into_iter().filter_map(close).min_by_key(|(edits, _)| *edits).map(|(_, name)| name)
+}
+
+/// Edits between a lower-case word and a name; none where they are too many for a slip.
+pub fn edits(wanted: &str, name: &str) -> Option<usize> {
+    let most = EDITS_MAX.min(name.len() / 2);
+    if wanted.len().abs_diff(name.len()) > most {
+        return None; // a megabyte of a "name" is not walked
+    }
+    Some(strsim::damerau_levenshtein(wanted, name)).filter(|edits| *edits <= most)
+}
