@@ -1,6 +1,6 @@
 //! Cluster files and names: all presets read, all problems at once with their places, nothing panics.
 
-use headsaw::spec::cluster::{Problem, presets, read, write};
+use headsaw::spec::cluster::{DeviceId, Precision, Prices, Problem, presets, read, write};
 
 const BAD: &str = r#"format = 2
 titel = "a typing error"
@@ -78,4 +78,94 @@ fn every_preset_reads_and_survives_being_written() {
             read(&preset.name, &text).unwrap_or_else(|problems| panic!("{name}: {}\n{text}", listed(&problems)));
         assert_eq!(again, preset, "{text}");
     }
+}
+
+#[test]
+fn peaks_are_those_of_units_at_the_clock() {
+    for name in presets::names() {
+        let kind = presets::find(name).expect(name).groups.remove(0).kind;
+        let Prices::Gpu(gpu) = kind.prices else { continue };
+        let peak = gpu.tensor(Precision::Bf16).expect("all multiply in half precision").0;
+        let each = (peak / (f64::from(gpu.units) * gpu.clock_hertz)).log2();
+        assert!((each - each.round()).abs() < 0.01, "{name}: 2^{each} operations a clock and unit");
+        let exponentials = gpu.exponentials_per_second / (f64::from(gpu.units) * gpu.clock_hertz);
+        let expected = if name == "gb300" { 32.0 } else { 16.0 };
+        assert!((exponentials / expected - 1.0).abs() < 1e-3, "{name}: {exponentials} exponentials a clock and unit");
+        let rates: Vec<f64> = gpu.tensor_flops_per_second.values().map(|rate| rate.0).collect();
+        assert!(rates.iter().all(|rate| *rate > 1e14), "{name}: {rates:?}");
+    }
+}
+
+#[test]
+fn every_preset_cites_its_sources() {
+    for name in presets::names() {
+        let text = presets::text(name).expect(name);
+        assert!(text.starts_with("# "), "{name} opens with where its figures come from");
+        for line in text.lines().filter(|line| line.contains("_per_second = ") || line.contains("_bytes = ")) {
+            assert!(line.contains(" # ") || name == "local", "{name}: no source: {line}");
+        }
+    }
+}
+
+#[test]
+fn names_have_counts() {
+    for (given, name, devices) in [
+        ("h100", "h100", 8),
+        ("H100x16", "h100x16", 16),
+        ("a100-40x8", "a100-40gbx8", 8),
+        ("gb200", "gb200", 72),
+        ("mi300x", "mi300x", 8),
+        ("mi300x4", "mi300xx4", 4),
+        ("mi300xx4", "mi300xx4", 4),
+        ("4090X2", "rtx4090x2", 2),
+        ("h100x1048576", "h100x1048576", 1 << 20),
+        ("h100x8+a100", "h100x8+a100", 16),
+    ] {
+        let cluster = presets::parse(given).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((&cluster.name[..], cluster.devices()), (name, devices), "{given}");
+        assert_eq!(presets::parse(&cluster.name).as_ref(), Ok(&cluster), "a cluster's name names it");
+    }
+}
+
+#[test]
+fn bad_names_say_what_would_be_accepted() {
+    for (given, says) in [
+        ("h100x0", "h100x0: a count from 1 to 1048576 comes after the x, as in h100x8"),
+        ("h100x-3", "a count from 1"),
+        ("h100xx", "h100xx: "),
+        ("h100x", "a count from 1"),
+        ("h100x1048577", "a count from 1"),
+        ("h100x99999999999999999999", "a count from 1"),
+        ("h100x+3", "a count from 1"),
+        ("h100x1048576+a100", "more than 1048576 devices in all"),
+        ("x8", "the presets are local, "),
+        ("", "the presets are local, "),
+        ("h10x8", "did you mean h100x8?"),
+        ("h1000", "did you mean h100?"),
+        ("h100 x8", "did you mean h100x8?"),
+        ("rtx409", "did you mean rtx4090?"),
+        ("mi300y", "did you mean mi300"),
+        ("h100x8+b20x8", "did you mean b200x8?"),
+        ("a poem", "the presets are local, "),
+    ] {
+        let error = presets::parse(given).expect_err(given);
+        assert!(error.contains(says), "{given}: {error}, not {says}");
+    }
+}
+
+#[test]
+fn a_mix_is_as_slow_as_its_slower_part() {
+    let [h100, a100, mix] = ["h100", "a100", "a100x8+h100x4"].map(|name| presets::parse(name).expect(name));
+    assert_eq!(mix.kind(DeviceId(7)).expect("an A100").name, "a100");
+    assert_eq!(mix.kind(DeviceId(8)).expect("an H100").name, "h100");
+    assert_eq!(mix.kind(DeviceId(12)), None);
+    assert_eq!(mix.levels, a100.levels, "NVLink 3 and HDR are slower than NVLink 4 and NDR");
+    let rack = presets::parse("gb200+h100").expect("a mix");
+    assert_eq!(rack.levels[0].devices, Some(8), "the fewer");
+    assert_eq!(rack.levels[0].bytes_per_second, h100.levels[0].bytes_per_second);
+    let local = presets::parse("localx2+gb200").expect("a mix");
+    let own = presets::find("local").expect("a preset").levels;
+    let slow = local.levels.iter().all(|level| level.bytes_per_second == own[0].bytes_per_second);
+    assert!(slow && own.len() == 1, "the last level of one part stands for what it lacks");
+    assert_eq!(read(&local.name, &write(&local)).as_ref(), Ok(&local));
 }

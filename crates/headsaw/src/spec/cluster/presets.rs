@@ -11,12 +11,40 @@ macro_rules! presets {
     };
 }
 
-/// Name and TOML text.
-const PRESETS: &[(&str, &str)] = presets!["a100", "h100"];
+/// Name and TOML text; small and old ones first within a family.
+const PRESETS: &[(&str, &str)] = presets![
+    "local",
+    "v100",
+    "a100-40gb",
+    "a100",
+    "h100",
+    "h200",
+    "b200",
+    "gb200",
+    "gb300",
+    "l40s",
+    "rtx4090",
+    "mi300x",
+];
 
 /// Other names, and the presets that they mean.
-const ALIASES: &[(&str, &str)] =
-    &[("a100-80gb", "a100"), ("a100-80", "a100"), ("a100-sxm", "a100"), ("h100-sxm", "h100"), ("h100-80gb", "h100")];
+const ALIASES: &[(&str, &str)] = &[
+    ("v100-32gb", "v100"),
+    ("v100-sxm", "v100"),
+    ("a100-40", "a100-40gb"),
+    ("a100-80", "a100"),
+    ("a100-80gb", "a100"),
+    ("a100-sxm", "a100"),
+    ("h100-80gb", "h100"),
+    ("h100-sxm", "h100"),
+    ("h200-sxm", "h200"),
+    ("b200-sxm", "b200"),
+    ("gb200-nvl72", "gb200"),
+    ("gb300-nvl72", "gb300"),
+    ("4090", "rtx4090"),
+    ("rtx-4090", "rtx4090"),
+    ("mi300", "mi300x"),
+];
 
 /// The names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -30,10 +58,19 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// assert_eq!(presets::find("H100-SXM").unwrap().name, "h100");
 /// ```
 pub fn find(name: &str) -> Option<Cluster> {
+    let (name, text) = entry(name)?;
+    Some(read(name, text).unwrap_or_else(|problems| panic!("preset {name}: {problems:?}")))
+}
+
+/// The file of that preset, to copy and change.
+pub fn text(name: &str) -> Option<&'static str> {
+    entry(name).map(|(_, text)| text)
+}
+
+fn entry(name: &str) -> Option<(&'static str, &'static str)> {
     let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
     let name = alias.map_or(name, |(_, name)| name);
-    let (name, text) = PRESETS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-    Some(read(name, text).unwrap_or_else(|problems| panic!("preset {name}: {problems:?}")))
+    PRESETS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).copied()
 }
 
 /// The preset, or other name of one, that is closest to `name`; none where nothing is close.
@@ -106,7 +143,10 @@ fn mix(mut one: Cluster, other: Cluster) -> Cluster {
 fn levels(one: &[Level], other: &[Level]) -> Vec<Level> {
     let level = |list: &[Level], i: usize| list.get(i).or(list.last()).cloned();
     let both = |i| Some(slower(level(one, i)?, level(other, i)?));
-    (0..one.len().max(other.len())).filter_map(both).collect()
+    let mut levels: Vec<Level> = (0..one.len().max(other.len())).filter_map(both).collect();
+    let all = levels.iter().position(|level| level.devices.is_none()).map_or(levels.len(), |last| last + 1);
+    levels.truncate(all);
+    levels
 }
 
 fn slower(one: Level, other: Level) -> Level {

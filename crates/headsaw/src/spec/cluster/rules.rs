@@ -35,6 +35,7 @@ const RULES: &[Rule] = &[
     rule("units", "a number of multiprocessors from 1 to 65536", 1.0, 65536.0),
     rule("cores", "a number of cores from 1 to 65536", 1.0, 65536.0),
     rule("tokens", "a positive number of tokens", 1.0, u32::MAX as f64),
+    rule("queries", "a positive number of queries", 1.0, u32::MAX as f64),
     rule("keys", "a positive number of keys", 1.0, u32::MAX as f64),
     or_zero("overlap", "a share from 0 to 1", 1.0),
     rule("bytes_per_second", "a positive number of bytes a second, at most 1e17", 0.0, 1e17),
