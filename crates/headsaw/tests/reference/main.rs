@@ -1,4 +1,6 @@
 //! Predictions held against published measurements, where those lie beside the repository (`../shared/reference`).
 
-#[allow(dead_code)] // until the first reader comes
+mod attention;
 mod data;
+mod kinds;
+mod search;

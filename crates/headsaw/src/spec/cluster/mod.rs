@@ -12,7 +12,7 @@ mod rules;
 pub mod table;
 mod walk;
 
-pub use attention::AttentionFit;
+pub use attention::{AttentionFit, AttentionKernel};
 pub use device::{Device, DeviceId};
 pub use kind::{DeviceKind, Gpu, Precision, Prices, StepLanes};
 pub use level::Level;

@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
     rule("bytes_per_second", "a positive number of bytes a second, at most 1e17", 0.0, 1e17),
     rule("flops_per_second", "a positive number of operations a second, at most 1e20", 0.0, 1e20),
     rule("_per_second", "a positive number a second, at most 1e20", 0.0, 1e20),
+    rule("efficiency", "a positive share or ratio, at most 100", 0.0, 100.0),
     rule("_hertz", "a positive number of hertz, at most 1e12", 0.0, 1e12),
     rule("_bytes", "a positive number of bytes, at most 1e15", 1.0, 1e15),
     or_zero("_seconds", "a number of seconds from 0 to 1000", 1000.0),
