@@ -174,17 +174,18 @@ fn fused(gpu: &Gpu, shape: &AttentionShape) -> f64 {
     fit.launch_seconds.0 + busy + bytes / memory(gpu) + further(gpu, shape, &tiles)
 }
 
-/// Walking all tiles over all blocks of keys.
+/// All tiles begin, as many at a time as there is room for, and walk over their blocks of keys.
 fn walk(gpu: &Gpu, shape: &AttentionShape, tiles: &Tiles) -> f64 {
     let units = f64::from(gpu.units);
     let (full, alone) = (block_full(gpu, tiles), block_alone(&gpu.attention, shape, tiles));
     let running = tiles.count * tiles.parts;
+    let rounds = (running / (units * tiles.resident)).max(1.0);
+    let begin = rounds * start_blocks(gpu.attention.kernel) * alone;
     let sharing = (running / units).ceil().min(tiles.resident);
     let longest = (tiles.longest / tiles.parts).ceil() * alone.max(sharing * full);
-    let start = start_blocks(gpu.attention.kernel) * alone;
-    let waiting = tiles.count * tiles.mean * full.max(alone / tiles.resident) + running * start / tiles.resident;
-    let all = waiting / units + tail(gpu, tiles, running) * longest;
-    (start + longest.max(missed_bytes(gpu, shape) / memory(gpu))).max(all)
+    let all = tiles.count * tiles.mean * full.max(alone / tiles.resident) / units;
+    let with_tail = all + tail(gpu.attention.kernel, tiles, rounds) * longest;
+    begin + longest.max(with_tail).max(missed_bytes(gpu, shape) / memory(gpu))
 }
 
 /// A block of keys on a multiprocessor whose tiles fill each other's gaps.
@@ -211,9 +212,8 @@ fn start_blocks(kernel: AttentionKernel) -> f64 {
 
 /// How much of the longest tile sticks out at the end: FlashAttention 3 begins with the longest, FlashAttention 2 comes
 /// upon them at any time.
-fn tail(gpu: &Gpu, tiles: &Tiles, running: f64) -> f64 {
-    let waves = running > f64::from(gpu.units) * tiles.resident;
-    if gpu.attention.kernel == AttentionKernel::Flash2 && waves && tiles.longest > 1.0 { 0.5 } else { 0.0 }
+fn tail(kernel: AttentionKernel, tiles: &Tiles, rounds: f64) -> f64 {
+    if kernel == AttentionKernel::Flash2 && rounds > 1.0 && tiles.longest > 1.0 { 0.5 } else { 0.0 }
 }
 
 /// Bytes of keys and values that the second-level cache does not hold: it holds all up to half its size, and of what is

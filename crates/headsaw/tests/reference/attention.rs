@@ -127,7 +127,11 @@ fn knees_are_at_the_right_number_of_heads() {
             let (of_all, of_some) = (right(&all, 64.0), right(&some, 64.0));
             eprintln!(
                 "{} {phase:10} {} series, {} with a knee: {:.1} % and {:.1} % within one doubling",
-                kind.name, all.len(), some.len(), 100.0 * of_all, 100.0 * of_some
+                kind.name,
+                all.len(),
+                some.len(),
+                100.0 * of_all,
+                100.0 * of_some
             );
             assert!(of_all >= 0.9, "{} {phase}: {of_all}", kind.name);
             seen.extend(some);
@@ -157,7 +161,10 @@ fn with_constants(kind: &DeviceKind, values: &[f64]) -> DeviceKind {
 
 /// Mean absolute logarithm of predicted over measured time, both phases alike.
 fn loss(kind: &DeviceKind, phases: &[Vec<Row>]) -> f64 {
-    let ratio = |row: &Row| { let (predicted, measured) = row.pair(kind); (predicted / measured).ln().abs() };
+    let ratio = |row: &Row| {
+        let (predicted, measured) = row.pair(kind);
+        (predicted / measured).ln().abs()
+    };
     phases.iter().map(|rows| rows.iter().map(ratio).sum::<f64>() / rows.len() as f64).sum()
 }
 
@@ -165,7 +172,8 @@ fn loss(kind: &DeviceKind, phases: &[Vec<Row>]) -> f64 {
 #[ignore = "fits the constants of the cluster files anew"]
 fn refit_attention() {
     for kind in [kinds::a100(), kinds::h100()] {
-        let fitted = |phase| rows(&kind.name, phase).map(|rows| rows.into_iter().filter(|row| !row.is_left_out()).collect());
+        let fitted =
+            |phase| rows(&kind.name, phase).map(|rows| rows.into_iter().filter(|row| !row.is_left_out()).collect());
         let Some(phases) = PHASES.iter().map(|phase| fitted(phase)).collect::<Option<Vec<Vec<Row>>>>() else { return };
         let Prices::Gpu(gpu) = &kind.prices else { panic!("{} has no formulas", kind.name) };
         let found = minimise(&constants(&gpu.attention), |values| loss(&with_constants(&kind, values), &phases));
