@@ -20,6 +20,9 @@ const BLOCK: f64 = 65_536.0;
 /// Cycles until memory answers, 290 on A100 (arXiv 2208.11174, table IV): adding up parts waits so long for each.
 const ANSWER_CYCLES: f64 = 290.0;
 
+/// Before its first and after its last block a tile waits about a block each; what else is resident hides its share.
+const ENDS: f64 = 2.0;
+
 /// What attends to what.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
@@ -112,7 +115,7 @@ pub struct LaneSeconds {
 /// Busy seconds of the lanes inside the fused kernel; none for a device whose kernels were measured as a whole.
 pub fn fused_lanes(kind: &DeviceKind, shape: &AttentionShape) -> Option<LaneSeconds> {
     let Prices::Gpu(gpu) = &kind.prices else { return None };
-    let tiles = Tiles::of(gpu.attention.kernel, shape, f64::from(gpu.units));
+    let tiles = Tiles::of(&gpu.attention, shape, f64::from(gpu.units));
     let scores = tiles.count * tiles.mean * tiles.rows * tiles.keys;
     let tensor = Seconds(4.0 * scores * tiles.width / peak(gpu));
     Some(LaneSeconds { tensor, special: Seconds(scores / gpu.exponentials_per_second) })
@@ -167,9 +170,9 @@ fn filled(gpu: &Gpu, shape: &AttentionShape) -> f64 {
 
 fn fused(gpu: &Gpu, shape: &AttentionShape) -> f64 {
     let fit = &gpu.attention;
-    let tiles = Tiles::of(fit.kernel, shape, f64::from(gpu.units));
+    let tiles = Tiles::of(fit, shape, f64::from(gpu.units));
     let busy = walk(gpu, shape, &tiles);
-    let queries = 2.0 * shape.query_bytes() * exposed(fit.kernel, shape);
+    let queries = 2.0 * shape.query_bytes() * crossings(fit.kernel, shape, &tiles);
     let bytes = queries + stored(shape) + partial_bytes(&tiles);
     fit.launch_seconds.0 + busy + bytes / memory(gpu) + further(gpu, shape, &tiles)
 }
@@ -180,7 +183,7 @@ fn walk(gpu: &Gpu, shape: &AttentionShape, tiles: &Tiles) -> f64 {
     let (full, alone) = (block_full(gpu, tiles), block_alone(&gpu.attention, shape, tiles));
     let running = tiles.count * tiles.parts;
     let rounds = (running / (units * tiles.resident)).max(1.0);
-    let begin = rounds * start_blocks(gpu.attention.kernel) * alone;
+    let begin = rounds * ENDS / tiles.resident * alone;
     let sharing = (running / units).ceil().min(tiles.resident);
     let longest = (tiles.longest / tiles.parts).ceil() * alone.max(sharing * full);
     let all = tiles.count * tiles.mean * full.max(alone / tiles.resident) / units;
@@ -201,15 +204,6 @@ fn block_alone(fit: &AttentionFit, shape: &AttentionShape, tiles: &Tiles) -> f64
     fit.block_seconds.0 * (0.5 + 0.5 * bytes / BLOCK)
 }
 
-/// Before its first and after its last block a tile waits about a block each; a second tile on the same multiprocessor
-/// hides one of the two.
-fn start_blocks(kernel: AttentionKernel) -> f64 {
-    match kernel {
-        AttentionKernel::Flash2 => 1.0,
-        AttentionKernel::Flash3 => 2.0,
-    }
-}
-
 /// How much of the longest tile sticks out at the end: FlashAttention 3 begins with the longest, FlashAttention 2 comes
 /// upon them at any time.
 fn tail(kernel: AttentionKernel, tiles: &Tiles, rounds: f64) -> f64 {
@@ -228,13 +222,13 @@ fn stored(shape: &AttentionShape) -> f64 {
     if shape.decodes() { 0.0 } else { 3.0 * shape.kv_bytes(f64::from(shape.tokens)) }
 }
 
-/// How often queries and outputs cross memory in view: once, half where a second tile works meanwhile, three times where
-/// they are regrouped by copies.
-fn exposed(kernel: AttentionKernel, shape: &AttentionShape) -> f64 {
-    match kernel {
-        AttentionKernel::Flash2 if regroups(kernel, shape) => 3.0,
-        AttentionKernel::Flash2 if !shape.decodes() => 0.5,
-        _ => 1.0,
+/// How often queries and outputs cross memory in view: once, less where other resident tiles work meanwhile, three times
+/// where they are regrouped by copies.
+fn crossings(kernel: AttentionKernel, shape: &AttentionShape, tiles: &Tiles) -> f64 {
+    match shape.decodes() {
+        true if regroups(kernel, shape) => 3.0,
+        true => 1.0,
+        false => 1.0 / tiles.resident,
     }
 }
 
@@ -272,4 +266,65 @@ fn memory(gpu: &Gpu) -> f64 {
 /// Peak of the tensor cores for two-byte elements, or of the vector units where there are none.
 fn peak(gpu: &Gpu) -> f64 {
     gpu.tensor(Precision::Bf16).unwrap_or(gpu.vector_flops_per_second).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::cluster::presets;
+
+    fn h100() -> DeviceKind {
+        presets::find("h100").expect("a preset").groups.swap_remove(0).kind
+    }
+
+    fn shape(tokens: u32, past: u32, heads: u32, kv_heads: u32) -> AttentionShape {
+        AttentionShape { sequences: 1, tokens, past, heads, kv_heads, head_width: 128, kv_element_bytes: 2 }
+    }
+
+    #[test]
+    fn nothing_takes_no_time() {
+        assert_eq!(attention(&h100(), &shape(512, 0, 0, 0)), Seconds(0.0));
+        assert_eq!(unfused(&h100(), &shape(0, 0, 8, 8)), [Seconds(0.0); 3]);
+    }
+
+    #[test]
+    fn time_is_flat_in_few_heads_and_linear_in_many() {
+        let time = |tokens, heads| attention(&h100(), &shape(tokens, 0, heads, 1)).0;
+        assert!(time(512, 32) < 1.25 * time(512, 1));
+        assert!((time(8192, 64) / time(8192, 32) - 2.0).abs() < 0.1);
+        assert!(time(8192, 16) > 1.8 * time(8192, 8));
+    }
+
+    #[test]
+    fn a_group_reads_its_keys_and_values_once() {
+        let time = |kv_heads| attention(&h100(), &AttentionShape { sequences: 64, ..shape(1, 8191, 64, kv_heads) }).0;
+        assert!((time(8) / time(1)) > 6.0 && time(8) / time(1) < 8.0);
+    }
+
+    #[test]
+    fn lanes_count_what_tiles_compute() {
+        let lanes = fused_lanes(&h100(), &shape(4096, 0, 1, 1)).expect("a GPU");
+        // 32 tiles of 128 rows see 1 to 32 blocks of 128 keys.
+        let scores = 128.0 * 128.0 * f64::from((1..=32).sum::<u32>());
+        assert!((lanes.tensor.0 / (512.0 * scores / 989.4e12) - 1.0).abs() < 1e-9);
+        assert!((lanes.special.0 / (scores / 3.865e12) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn separate_kernels_pay_for_the_scores_in_memory() {
+        let long = shape(8192, 0, 16, 16);
+        let [score, softmax, context] = unfused(&h100(), &long);
+        let scores = 2.0 * 16.0 * 8192.0 * 8192.0;
+        assert!(softmax.0 > 2.0 * scores / 3.35e12 && score.0 > scores / 3.35e12);
+        assert!(score + softmax + context > attention(&h100(), &long));
+    }
+
+    #[test]
+    fn a_cpu_lane_shares_out_its_time() {
+        let local = presets::find("local").expect("a preset").groups.swap_remove(0).kind;
+        let prompt = shape(64, 64, 8, 2);
+        let [score, softmax, context] = unfused(&local, &prompt);
+        assert!((score + softmax + context).0 / attention(&local, &prompt).0 - 1.0 < 1e-9);
+        assert!(softmax.0 > 0.0 && score == context && fused_lanes(&local, &prompt).is_none());
+    }
 }

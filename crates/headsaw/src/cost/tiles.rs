@@ -4,7 +4,7 @@
 //! and `flash_api.cpp`, FlashAttention 3 `hopper/tile_size.h` and `hopper/heuristics.h`.
 
 use super::AttentionShape;
-use crate::spec::cluster::AttentionKernel;
+use crate::spec::cluster::{AttentionFit, AttentionKernel};
 
 /// Blocks of keys below which FlashAttention 3 does not split a sequence.
 const FEW_BLOCKS: f64 = 4.0;
@@ -38,14 +38,15 @@ pub(super) struct Tiles {
 
 impl Tiles {
     /// Tiles of a call on a device of `units` multiprocessors.
-    pub fn of(kernel: AttentionKernel, shape: &AttentionShape, units: f64) -> Tiles {
+    pub fn of(fit: &AttentionFit, shape: &AttentionShape, units: f64) -> Tiles {
+        let (kernel, resident) = (fit.kernel, f64::from(fit.resident_tiles.max(1)));
         let group = shape.group();
         let tokens = f64::from(shape.tokens);
         let packs = shape.decodes() || kernel == AttentionKernel::Flash3;
         let (columns, packed) = if packs { (shape.kv_heads(), group) } else { (f64::from(shape.heads), 1.0) };
         let queries = tokens * packed;
         let width = computed_width(shape.head_width);
-        let (rows, keys, resident) = block(kernel, queries, width);
+        let (rows, keys) = block(kernel, queries, width);
         let tiles = (queries / rows).ceil();
         let longest = (shape.seen() / keys).ceil();
         let mean = if tiles > 1.0 { mean_blocks(shape, rows / packed, keys) } else { longest };
@@ -60,16 +61,16 @@ fn computed_width(width: u32) -> f64 {
     f64::from(if width <= 128 { width.next_multiple_of(32).max(64) } else { width.next_multiple_of(64) })
 }
 
-/// Rows of a tile, keys of a block, tiles that a multiprocessor holds.
-fn block(kernel: AttentionKernel, queries: f64, width: f64) -> (f64, f64, f64) {
+/// Rows of a tile, keys of a block.
+fn block(kernel: AttentionKernel, queries: f64, width: f64) -> (f64, f64) {
     match kernel {
-        AttentionKernel::Flash2 if width <= 64.0 => (64.0, 256.0, 2.0),
-        AttentionKernel::Flash2 if width <= 128.0 => (64.0, 128.0, 2.0),
-        AttentionKernel::Flash2 => (64.0, 64.0, 2.0),
-        AttentionKernel::Flash3 if queries <= 64.0 => (64.0, 128.0, 1.0),
-        AttentionKernel::Flash3 if width <= 96.0 => (192.0, 128.0, 1.0),
-        AttentionKernel::Flash3 if width <= 128.0 => (128.0, 128.0, 1.0),
-        AttentionKernel::Flash3 => (128.0, 80.0, 1.0),
+        AttentionKernel::Flash2 if width <= 64.0 => (64.0, 256.0),
+        AttentionKernel::Flash2 if width <= 128.0 => (64.0, 128.0),
+        AttentionKernel::Flash2 => (64.0, 64.0),
+        AttentionKernel::Flash3 if queries <= 64.0 => (64.0, 128.0),
+        AttentionKernel::Flash3 if width <= 96.0 => (192.0, 128.0),
+        AttentionKernel::Flash3 if width <= 128.0 => (128.0, 128.0),
+        AttentionKernel::Flash3 => (128.0, 80.0),
     }
 }
 

@@ -141,8 +141,13 @@ fn knees_are_at_the_right_number_of_heads() {
 }
 
 fn constants(fit: &AttentionFit) -> [f64; 5] {
-    let AttentionFit { kernel: _, launch_seconds, further_launch_seconds, .. } = fit;
-    [launch_seconds.0, further_launch_seconds.0, fit.serial_efficiency, fit.block_seconds.0, fit.memory_efficiency]
+    [
+        fit.launch_seconds.0,
+        fit.further_launch_seconds.0,
+        fit.serial_efficiency,
+        fit.block_seconds.0,
+        fit.memory_efficiency,
+    ]
 }
 
 fn with_constants(kind: &DeviceKind, values: &[f64]) -> DeviceKind {
@@ -150,6 +155,7 @@ fn with_constants(kind: &DeviceKind, values: &[f64]) -> DeviceKind {
     let Prices::Gpu(gpu) = &mut kind.prices else { panic!("{} has no formulas", kind.name) };
     gpu.attention = AttentionFit {
         kernel: gpu.attention.kernel,
+        resident_tiles: gpu.attention.resident_tiles,
         launch_seconds: Seconds(values[0]),
         further_launch_seconds: Seconds(values[1]),
         serial_efficiency: values[2],

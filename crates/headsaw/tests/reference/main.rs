@@ -2,5 +2,6 @@
 
 mod attention;
 mod data;
+mod flash3;
 mod kinds;
 mod search;

@@ -33,6 +33,7 @@ const RULES: &[Rule] = &[
     rule("count", "a number of devices from 1 to 1048576", 1.0, DEVICES_MAX as f64),
     rule("devices", "a number of devices from 1 to 1048576", 1.0, DEVICES_MAX as f64),
     rule("units", "a number of multiprocessors from 1 to 65536", 1.0, 65536.0),
+    rule("tiles", "a number of tiles from 1 to 64", 1.0, 64.0),
     rule("cores", "a number of cores from 1 to 65536", 1.0, 65536.0),
     rule("tokens", "a positive number of tokens", 1.0, u32::MAX as f64),
     rule("queries", "a positive number of queries", 1.0, u32::MAX as f64),
