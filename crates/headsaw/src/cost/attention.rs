@@ -17,7 +17,7 @@ const ELEMENT: f64 = 2.0;
 const PARTIAL: f64 = 4.0;
 /// Bytes of the block that `block_seconds` speaks of: 128 keys and values of width 128 in two-byte elements.
 const BLOCK: f64 = 65_536.0;
-/// Cycles until memory answers, 290 on A100 (arXiv 2208.11174, table IV): adding up parts waits so long for each.
+/// Cycles until memory answers, 290 on A100 (arXiv 2208.11174): adding up parts waits so long for each.
 const ANSWER_CYCLES: f64 = 290.0;
 
 /// Before its first and after its last block a tile waits about a block each; what else is resident hides its share.
