@@ -2,6 +2,10 @@
 
 use headsaw::spec::cluster::{DeviceId, Precision, Prices, Problem, presets, read, write};
 
+use headsaw::units::{BytesPerSecond, Seconds};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
 const BAD: &str = r#"format = 2
 titel = "a typing error"
 colour = "red"
@@ -168,4 +172,190 @@ fn a_mix_is_as_slow_as_its_slower_part() {
     let slow = local.levels.iter().all(|level| level.bytes_per_second == own[0].bytes_per_second);
     assert!(slow && own.len() == 1, "the last level of one part stands for what it lacks");
     assert_eq!(read(&local.name, &write(&local)).as_ref(), Ok(&local));
+}
+
+#[test]
+fn syntax_errors_stand_beside_wrong_values() {
+    let text = "format = 1\ntitle = 'x\ndevices = []\nlevels = [{ name = 'a', latency_seconds = -1, bytes_per_second = 1e9 }]\nx = = 2\n";
+    insta::assert_snapshot!(problems(text));
+    assert_eq!(problems(&"#".repeat((1 << 20) + 1)), "line 1: size: expected at most 1048576 bytes, got 1048577\n");
+    assert!(problems("").lines().all(|line| line.starts_with("line 1: ")), "{}", problems(""));
+}
+
+#[test]
+fn fields_are_held_against_each_other() {
+    let [h100, gb200] = ["h100", "gb200"].map(|name| presets::text(name).expect(name));
+    let changed = |from: &str, to: &str| {
+        assert!(h100.contains(from), "{from}");
+        problems(&h100.replacen(from, to, 1))
+    };
+    let listed = [
+        changed("count = 8", "count = 1048577"),
+        changed("count = 8", "count = 1000000\n[[devices]]\nkind = \"a100\"\ncount = 1000000"),
+        changed("devices = 8\n", ""),
+        problems(&[h100, "devices = 4"].concat()),
+        problems(&[h100, "devices = 16"].concat().replacen("count = 8", "count = 17", 1)),
+        changed("kind = \"h100\"", "kind = \"H100x\""),
+        problems(&h100.split("[[levels]]").next().expect("a part").replacen(
+            "[[devices]]",
+            "levels = []\n[[devices]]",
+            1,
+        )),
+        problems(&[h100, gb200].concat()),
+    ];
+    insta::assert_snapshot!(listed.join("\n"));
+}
+
+#[test]
+fn a_kind_of_a_preset_need_not_be_described() {
+    let text = "format = 1\ntitle = 'two'\ndevices = [{ kind = 'h100', count = 1 }, { kind = 'A100-80', count = 1 }]\n\
+        levels = [{ name = 'PCIe', latency_seconds = 1e-5, bytes_per_second = 32_000_000_000 }]";
+    let cluster = read("two", text).unwrap_or_else(|problems| panic!("{}", listed(&problems)));
+    assert_eq!(cluster.groups[1].kind, presets::find("a100").expect("a preset").groups[0].kind);
+    assert_eq!(read("two", &write(&cluster)), Ok(cluster));
+}
+
+/// One change of a text.
+#[derive(Debug, Clone)]
+enum Change {
+    Cut(Index, usize),
+    Put(Index, &'static str),
+    Swap(Index, Index),
+    Drop(Index),
+    End(Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let words = [
+        "-",
+        "0",
+        "nan",
+        "inf",
+        "1e999",
+        "\"",
+        "'",
+        "=",
+        "\n",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        ".",
+        ",",
+        "#",
+        "é",
+        "\0",
+        "x = 1\n",
+        "[kinds]\n",
+        "[[levels]]\n",
+        "\"\"\"",
+        "true",
+        "1979-05-27",
+    ];
+    prop_oneof![
+        (any::<Index>(), 1usize..40).prop_map(|(at, length)| Change::Cut(at, length)),
+        (any::<Index>(), select(words.to_vec())).prop_map(|(at, word)| Change::Put(at, word)),
+        (any::<Index>(), any::<Index>()).prop_map(|(a, b)| Change::Swap(a, b)),
+        any::<Index>().prop_map(Change::Drop),
+        any::<Index>().prop_map(Change::End),
+    ]
+}
+
+fn changed(text: &str, change: &Change) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let mut letters: Vec<char> = text.chars().collect();
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    match change {
+        Change::Cut(at, length) => {
+            let at = at.index(letters.len());
+            letters.drain(at..(at + length).min(letters.len()));
+        }
+        Change::Put(at, word) => {
+            let at = at.index(letters.len());
+            letters.splice(at..at, word.chars());
+        }
+        Change::Swap(a, b) => {
+            let (a, b) = (a.index(lines.len()), b.index(lines.len()));
+            lines.swap(a, b);
+            return lines.join("\n");
+        }
+        Change::Drop(at) => {
+            lines.remove(at.index(lines.len()));
+            return lines.join("\n");
+        }
+        Change::End(at) => letters.truncate(at.index(letters.len())),
+    }
+    letters.into_iter().collect()
+}
+
+proptest! {
+    #[test]
+    fn a_changed_file_reads_or_says_where_it_does_not(
+        name in select(presets::names().collect::<Vec<_>>()),
+        changes in prop::collection::vec(change(), 1..6),
+    ) {
+        let text = changes.iter().fold(presets::text(name).expect("a preset").to_string(), |text, change| changed(&text, change));
+        match read(name, &text) {
+            Ok(cluster) => prop_assert_eq!(read(name, &write(&cluster)), Ok(cluster)),
+            Err(problems) => {
+                prop_assert!(!problems.is_empty());
+                for (i, problem) in problems.iter().enumerate() {
+                    prop_assert!((1..=text.lines().count().max(1)).contains(&problem.line), "{}\n{}", problem, text);
+                    prop_assert!(!problem.expected.is_empty() && !problem.got.is_empty() && !problem.field.is_empty());
+                    prop_assert!(!problems[..i].contains(problem), "twice: {}\n{}", problem, text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads(
+        parts in prop::collection::vec((select(presets::names().collect::<Vec<_>>()), 1u32..1000), 1..4),
+        overlap in 0.0..=1.0f64,
+        rate in 1.0..1e16f64,
+        latency in 0.0..1.0f64,
+    ) {
+        let name = parts.iter().map(|(name, count)| format!("{name}x{count}")).collect::<Vec<_>>().join("+");
+        let mut cluster = presets::parse(&name).expect("a name");
+        for level in &mut cluster.levels {
+            level.latency_seconds = Seconds(latency);
+            level.bytes_per_second = BytesPerSecond(rate);
+        }
+        for group in &mut cluster.groups {
+            group.kind.overlap = overlap;
+            if let Prices::Gpu(gpu) = &mut group.kind.prices {
+                gpu.memory_bytes_per_second = BytesPerSecond(rate);
+            }
+        }
+        prop_assert_eq!(read(&cluster.name, &write(&cluster)), Ok(cluster));
+    }
+}
+
+/// Quadratic work on any of these would take minutes.
+#[test]
+fn large_hostile_texts_are_refused_soon() {
+    let long = |unit: &str| unit.repeat((1 << 19) / unit.len());
+    let many = (0..40_000).map(|i| format!("k{i}=1\n")).collect::<String>();
+    let texts = [
+        long("=\n"),
+        long("a=\n"),
+        long("\n"),
+        long("["),
+        long("[[a]]\n"),
+        long("[[devices]]\nkind='q'\n"),
+        long("[a.b.c.d.e.f]\n"),
+        format!("a=[{}]", long("1,")),
+        format!("a={}", long("{a=")),
+        format!("a='{}'", long("x")),
+        format!("{} = 1", long("k")),
+        format!("[kinds]\n{many}"),
+        many,
+    ];
+    for text in texts {
+        assert!(read("hostile", &text).is_err());
+    }
 }

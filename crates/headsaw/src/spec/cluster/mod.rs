@@ -4,6 +4,7 @@ pub mod attention;
 pub mod device;
 pub mod kind;
 pub mod level;
+mod place;
 pub mod presets;
 mod problem;
 pub mod product;

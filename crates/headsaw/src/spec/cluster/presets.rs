@@ -46,6 +46,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("mi300", "mi300x"),
 ];
 
+/// Most parts of a mix.
+const PARTS_MAX: usize = 64;
+
 /// The names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
@@ -90,6 +93,9 @@ pub fn nearest(name: &str) -> Option<&'static str> {
 /// assert!(presets::parse("h10x8").unwrap_err().contains("did you mean h100x8?"));
 /// ```
 pub fn parse(given: &str) -> Result<Cluster, String> {
+    if given.split('+').count() > PARTS_MAX {
+        return Err(format!("more than {PARTS_MAX} parts in one cluster; write a file"));
+    }
     let parts = given.split('+').map(|part| counted(part.trim())).collect::<Result<Vec<_>, _>>()?;
     let mixed = parts.into_iter().reduce(mix).expect("a split has a part");
     if mixed.groups.iter().map(|group| u64::from(group.count)).sum::<u64>() > u64::from(DEVICES_MAX) {
@@ -135,7 +141,9 @@ fn unknown(part: &str, split: Option<(&str, &str)>) -> String {
 fn mix(mut one: Cluster, other: Cluster) -> Cluster {
     one.levels = levels(&one.levels, &other.levels);
     one.name = format!("{}+{}", one.name, other.name);
-    one.title = format!("{} + {}", one.title, other.title);
+    if !one.title.contains(&other.title) {
+        one.title = format!("{} + {}", one.title, other.title);
+    }
     one.groups.extend(other.groups);
     one
 }

@@ -28,7 +28,7 @@ pub const NOTHING: &str = "nothing";
 /// Problems as they are found in a text.
 pub struct Findings<'a> {
     text: &'a str,
-    /// Where lines end.
+    /// Where lines end, but the last one: what is missing at the end is missed there.
     ends: Vec<usize>,
     found: RefCell<Vec<Problem>>,
 }
@@ -36,7 +36,11 @@ pub struct Findings<'a> {
 impl<'a> Findings<'a> {
     /// None yet.
     pub fn new(text: &'a str) -> Findings<'a> {
-        Findings { text, ends: text.match_indices('\n').map(|(at, _)| at).collect(), found: RefCell::default() }
+        Findings {
+            text,
+            ends: text.trim_end().match_indices('\n').map(|(at, _)| at).collect(),
+            found: RefCell::default(),
+        }
     }
 
     /// One more, at a byte of the text.
@@ -59,13 +63,14 @@ impl<'a> Findings<'a> {
         self.found.borrow().iter().any(|problem| inside(&problem.field))
     }
 
-    /// All, by line. A line that is no TOML says nothing else, and what a broken text lacks may stand in what is broken.
+    /// All, by line. A line that is no TOML says so once and nothing else; what a broken text lacks may stand there.
     pub fn into_sorted(self) -> Vec<Problem> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|problem| problem.line);
         let broken: Vec<usize> = found.iter().filter(|p| p.field == SYNTAX).map(|p| p.line).collect();
         if !broken.is_empty() {
             found.retain(|p| p.field == SYNTAX || (p.got != NOTHING && broken.binary_search(&p.line).is_err()));
+            found.dedup_by(|next, p| p.field == SYNTAX && p.line == next.line);
         }
         found
     }

@@ -1,16 +1,21 @@
 //! Cluster files (TOML): read with all that is wrong at once, and written.
 
-use super::problem::Findings;
+use super::place::Place;
+use super::problem::{Findings, NOTHING};
 use super::rules::DEVICES_MAX;
-use super::walk::Place;
 use super::{Cluster, DeviceGroup, DeviceKind, Level, Problem, presets};
 use crate::spec::names;
+use Part::{Field, Item};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Largest text that is read; real ones have some kilobytes.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Kinds of a file up to which a wrong name is compared with them.
+const KINDS_COMPARED: usize = 64;
 
 /// A cluster file.
 #[derive(Serialize, Deserialize)]
@@ -87,92 +92,95 @@ struct Checked<'a> {
 
 impl Checked<'_> {
     fn cluster(self, name: &str) -> Option<Cluster> {
-        self.count();
-        self.levels();
-        let groups: Option<Vec<DeviceGroup>> =
-            self.file.devices.iter().enumerate().map(|(i, run)| self.group(i, run)).collect();
-        Some(Cluster { name: name.into(), title: self.file.title, groups: groups?, levels: self.file.levels })
+        if !self.found.within("devices") {
+            self.total();
+            if !self.found.within("levels") {
+                self.levels_grow();
+                self.last_level();
+            }
+        }
+        let groups = self.file.devices.iter().enumerate().filter_map(|(i, run)| self.group(i, run));
+        Some(Cluster { name: name.into(), groups: groups.collect(), title: self.file.title, levels: self.file.levels })
     }
 
     fn group(&self, i: usize, run: &Run) -> Option<DeviceGroup> {
-        let own = self.file.kinds.iter().flatten().find(|(name, _)| **name == run.kind);
-        let own = own.map(|(name, kind)| DeviceKind { name: name.clone(), ..kind.clone() });
+        let own = self.file.kinds.as_ref().and_then(|kinds| kinds.get(&run.kind));
+        let own = own.map(|kind| DeviceKind { name: run.kind.clone(), ..kind.clone() });
         let kind = own.or_else(|| Some(presets::find(&run.kind)?.groups.swap_remove(0).kind));
-        if kind.is_none() && !self.found.within(&format!("devices[{i}].kind")) {
+        if kind.is_none() && !run.kind.is_empty() {
             let mut known: Vec<&str> = presets::names().collect();
-            known.extend(self.file.kinds.iter().flatten().map(|(name, _)| &name[..]));
+            known.extend(self.file.kinds.iter().flatten().map(|(name, _)| &name[..]).take(KINDS_COMPARED));
             let near = names::nearest(&run.kind, known);
             let hint = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
-            self.wrong(
-                &["devices", &i.to_string(), "kind"],
-                format!("one of [kinds] or a preset{hint}"),
-                format!("{:?}", run.kind),
-            );
+            let expected = format!("one of [kinds] or a preset{hint}");
+            self.wrong(&[Field("devices"), Item(i), Field("kind")], expected, format!("{:?}", run.kind));
         }
         Some(DeviceGroup { kind: kind?, count: run.count })
     }
 
-    fn count(&self) {
-        let total: u64 = self.file.devices.iter().map(|run| u64::from(run.count)).sum();
-        if total > u64::from(DEVICES_MAX) && !self.found.within("devices") {
-            self.wrong(&["devices"], format!("at most {DEVICES_MAX} devices in all"), total.to_string());
+    fn devices(&self) -> u64 {
+        self.file.devices.iter().map(|run| u64::from(run.count)).sum()
+    }
+
+    fn total(&self) {
+        let total = self.devices();
+        if total > u64::from(DEVICES_MAX) {
+            self.wrong(&[Field("devices")], format!("at most {DEVICES_MAX} devices in all"), total.to_string());
         }
     }
 
-    /// Levels grow, and the last one joins all devices.
-    fn levels(&self) {
-        if self.found.within("devices") || self.found.within("levels") {
-            return; // there is nothing to hold them against
-        }
-        let total = self.file.devices.iter().map(|run| run.count).fold(0, u32::saturating_add);
-        let joins = |level: &Level| level.devices.unwrap_or(u32::MAX);
+    fn levels_grow(&self) {
         for (i, pair) in self.file.levels.windows(2).enumerate() {
-            let [inner, outer] = [&pair[0], &pair[1]].map(joins);
-            if outer <= inner {
-                let i = (i + 1).to_string();
-                let expected = match pair[0].devices {
-                    Some(devices) => format!("more than the {devices} of the level before"),
-                    None => "no level after one of all devices".into(),
-                };
-                self.wrong(
-                    &["levels", &i, "devices"],
-                    expected,
-                    pair[1].devices.map_or("all devices".into(), |n| n.to_string()),
-                );
-            }
-        }
-        match self.file.levels.last().map(joins) {
-            None if total > 1 => {
-                self.wrong(&["levels"], format!("a level that joins all {total} devices"), "none".into())
-            }
-            Some(last) if last < total => {
-                let i = (self.file.levels.len() - 1).to_string();
-                self.wrong(
-                    &["levels", &i, "devices"],
-                    format!("all {total} devices in the last level (leave devices out)"),
-                    last.to_string(),
-                );
-            }
-            _ => {}
+            let expected = match (pair[0].devices, pair[1].devices) {
+                (Some(_), None) => continue,
+                (Some(inner), Some(outer)) if outer > inner => continue,
+                (Some(inner), _) => format!("more than the {inner} of the level before"),
+                (None, _) => "no level after one of all devices".into(),
+            };
+            self.wrong(&[Field("levels"), Item(i + 1), Field("devices")], expected, joins(&pair[1]));
         }
     }
 
-    fn wrong(&self, path: &[&str], expected: String, got: String) {
+    fn last_level(&self) {
+        let total = self.devices();
+        let Some(last) = self.file.levels.last() else {
+            if total > 1 {
+                self.wrong(&[Field("levels")], format!("a level that joins all {total} devices"), NOTHING.into());
+            }
+            return;
+        };
+        if last.devices.is_some_and(|devices| u64::from(devices) < total) {
+            let path = [Field("levels"), Item(self.file.levels.len() - 1), Field("devices")];
+            self.wrong(&path, format!("all {total} devices in the last level (leave devices out)"), joins(last));
+        }
+    }
+
+    fn wrong(&self, path: &[Part], expected: String, got: String) {
         let (mut at, mut value, mut shown) = (0, Some(self.table), String::new());
         for part in path {
-            let next = match value {
-                Some(DeValue::Table(table)) => table.get(*part),
-                Some(DeValue::Array(list)) => part.parse::<usize>().ok().and_then(|i| list.get(i)),
+            let next = match (part, value) {
+                (Field(name), Some(DeValue::Table(table))) => table.get(*name),
+                (Item(i), Some(DeValue::Array(list))) => list.get(*i),
                 _ => None,
             };
             at = next.map_or(at, |next| next.span().start);
-            shown += &match part.parse::<usize>() {
-                Ok(i) => format!("[{i}]"),
-                Err(_) if shown.is_empty() => part.to_string(),
-                Err(_) => format!(".{part}"),
+            shown += &match part {
+                Item(i) => format!("[{i}]"),
+                Field(name) if shown.is_empty() => name.to_string(),
+                Field(name) => format!(".{name}"),
             };
-            value = next.map(|next| next.get_ref());
+            value = next.map(Spanned::get_ref);
         }
         self.found.add(at, &shown, expected, got);
     }
+}
+
+/// Part of a path.
+enum Part {
+    Field(&'static str),
+    Item(usize),
+}
+
+fn joins(level: &Level) -> String {
+    level.devices.map_or("all devices".into(), |devices| devices.to_string())
 }

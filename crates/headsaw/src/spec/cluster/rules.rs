@@ -4,7 +4,10 @@
 pub const DEVICES_MAX: u32 = 1 << 20;
 
 /// Longest name or title.
-pub const NAME_BYTES_MAX: usize = 200;
+pub const NAME_BYTES_MAX: usize = 1000;
+
+/// Most entries of a list.
+pub const LIST_MAX: usize = 1024;
 
 /// What a number may be.
 #[derive(Debug, Clone, Copy)]

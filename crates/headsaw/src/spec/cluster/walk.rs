@@ -2,8 +2,8 @@
 //! value instead, and goes on. Which fields there are it learns from the types that it fills, so there is one list of them;
 //! what numbers may be it learns from `rules`. A field may be left out where its type is an `Option`.
 
-use super::problem::{Findings, NOTHING};
-use super::rules::{NAME_BYTES_MAX, Rule};
+use super::place::{Names, Node, Place, float, is_name, one_of, quoted, whole};
+use super::rules::Rule;
 use crate::spec::names;
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
@@ -11,190 +11,6 @@ use serde::de::{Error as _, MapAccess, SeqAccess};
 use serde::forward_to_deserialize_any;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-type Node<'a> = Spanned<DeValue<'a>>;
-type Names = &'static [&'static str];
-
-/// A place in the text, with a value or without.
-pub struct Place<'a> {
-    found: &'a Findings<'a>,
-    /// For people.
-    path: String,
-    /// The field that it is, or is in without a name of its own: rules go by it.
-    field: &'a str,
-    /// Byte of the text that speaks for it.
-    at: usize,
-    value: Option<&'a DeValue<'a>>,
-    /// Part of what was found wrong already.
-    silent: bool,
-}
-
-impl<'a> Place<'a> {
-    /// The whole text.
-    pub fn root(found: &'a Findings<'a>, value: &'a DeValue<'a>) -> Place<'a> {
-        Place { found, path: String::new(), field: "", at: 0, value: Some(value), silent: false }
-    }
-
-    fn inside(&self, path: String, field: &'a str, value: Option<&'a Node<'a>>) -> Place<'a> {
-        let at = value.map_or(self.at, |value| value.span().start);
-        Place { found: self.found, path, field, at, value: value.map(Spanned::get_ref), silent: self.silent }
-    }
-
-    fn path_to(&self, name: &str) -> String {
-        let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        let name = if bare { name.to_string() } else { quoted(name) };
-        if self.path.is_empty() { name } else { format!("{}.{name}", self.path) }
-    }
-
-    /// Notes that this is not what is expected.
-    fn wrong(&self, expected: &str) {
-        if !self.silent {
-            self.found.add(self.at, &self.path, expected, self.value.map_or(NOTHING.into(), shown));
-        }
-    }
-
-    /// What stands in for a wrong value: nothing, and no more words about it.
-    fn void(self) -> Place<'a> {
-        Place { value: None, silent: true, ..self }
-    }
-
-    /// The number, where it is one that the rule allows.
-    fn number<T: Copy>(&self, read: impl Fn(&DeValue) -> Option<T>, allowed: impl Fn(&Rule, T) -> bool) -> Option<T> {
-        let rule = Rule::of(self.field);
-        let number = self.value.and_then(read).filter(|number| allowed(rule, *number));
-        if number.is_none() {
-            self.wrong(rule.words);
-        }
-        number
-    }
-
-    fn words(&self) -> &'a str {
-        match self.value {
-            Some(DeValue::String(text)) if is_name(text) => text,
-            _ => {
-                self.wrong("a name in quotes");
-                "?"
-            }
-        }
-    }
-
-    fn list(&self) -> &'a [Node<'a>] {
-        match self.value {
-            Some(DeValue::Array(list)) if !list.is_empty() || self.field == "levels" => list,
-            _ => {
-                self.wrong("a list of at least one");
-                &[]
-            }
-        }
-    }
-
-    fn table(&self, expected: &str) -> Option<&'a DeTable<'a>> {
-        if let Some(DeValue::Table(table)) = self.value {
-            return Some(table);
-        }
-        self.wrong(expected);
-        None
-    }
-
-    /// What a struct has, present or not. What it does not have is wrong; a missing one that was meant by that is not
-    /// wrong again.
-    fn members(self, names: Names) -> Vec<(&'static str, Place<'a>)> {
-        let Some(table) = self.table("a table") else {
-            let void = self.void();
-            return names.iter().map(|name| (*name, void.inside(String::new(), name, None))).collect();
-        };
-        let meant = self.strangers(table, names);
-        let member = |name: &&'static str| {
-            let place = self.inside(self.path_to(name), name, table.get(*name));
-            (*name, Place { silent: place.silent || meant.contains(name), ..place })
-        };
-        names.iter().map(member).collect()
-    }
-
-    /// Notes members of other names; which ones are likely meant by them.
-    fn strangers(&self, table: &DeTable, names: Names) -> Vec<&'static str> {
-        let mut absent: Vec<&'static str> = names.iter().copied().filter(|name| !table.contains_key(*name)).collect();
-        let mut meant = Vec::new();
-        for (key, _) in table.iter().filter(|(key, _)| !names.contains(&key.get_ref().as_ref())) {
-            let near = names::nearest(key.get_ref(), absent.iter().copied());
-            absent.retain(|name| Some(*name) != near);
-            meant.extend(near);
-            self.unknown(key.span().start, key.get_ref(), names, near);
-        }
-        meant
-    }
-
-    fn unknown(&self, at: usize, name: &str, names: Names, near: Option<&str>) {
-        if !self.silent {
-            self.found.add(at, &self.path_to(name), one_of(names, near), "an unknown field");
-        }
-    }
-
-    /// The variant that is written here, `name` or `[name]`, and what stands in it; the first one where none is.
-    fn variant(self, variants: Names) -> Variant<'a> {
-        match self.value {
-            Some(DeValue::String(text)) => {
-                if let Some(name) = variants.iter().find(|name| *name == text) {
-                    return Variant { name, place: self.void() };
-                }
-                self.wrong(&one_of(variants, names::nearest(text, variants.iter().copied())));
-            }
-            Some(DeValue::Table(table)) if !table.is_empty() => {
-                self.strangers(table, variants);
-                let mut present = variants.iter().filter_map(|name| Some((*name, table.get(*name)?)));
-                if let Some((name, node)) = present.next() {
-                    if present.next().is_some() {
-                        self.wrong(&format!("only one of {}", variants.join(", ")));
-                    }
-                    return Variant { name, place: self.inside(self.path_to(name), name, Some(node)) };
-                }
-            }
-            _ => self.wrong(&one_of(variants, None)),
-        }
-        Variant { name: variants[0], place: self.void() }
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
-}
-
-fn quoted(text: &str) -> String {
-    let short: String = text.chars().take(40).collect();
-    format!("{short:?}")
-}
-
-fn one_of(names: Names, near: Option<&str>) -> String {
-    let hint = near.map_or(String::new(), |name| format!(" (did you mean {name}?)"));
-    if names.is_empty() { "no field here".into() } else { format!("one of {}{hint}", names.join(", ")) }
-}
-
-fn shown(value: &DeValue) -> String {
-    match value {
-        DeValue::String(text) => quoted(text),
-        DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => number.to_string(),
-        DeValue::Boolean(truth) => truth.to_string(),
-        DeValue::Datetime(date) => date.to_string(),
-        DeValue::Array(list) if list.is_empty() => "an empty list".into(),
-        DeValue::Array(_) => "a list".into(),
-        DeValue::Table(table) if table.is_empty() => "an empty table".into(),
-        DeValue::Table(_) => "a table".into(),
-    }
-}
-
-/// No field holds less than 0.
-fn whole(value: &DeValue) -> Option<u64> {
-    let DeValue::Integer(number) = value else { return None };
-    u64::from_str_radix(number.as_str(), number.radix()).ok()
-}
-
-fn float(value: &DeValue) -> Option<f64> {
-    match value {
-        DeValue::Float(number) => number.as_str().parse().ok(),
-        _ => whole(value).map(|number| number as f64),
-    }
-}
 
 impl<'a> Deserializer<'a> for Place<'a> {
     type Error = Error;
@@ -262,7 +78,7 @@ impl<'a> Deserializer<'a> for Place<'a> {
     }
 
     fn deserialize_enum<V: Visitor<'a>>(self, _: &'static str, names: Names, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_enum(self.variant(names))
+        visitor.visit_enum(Variant::of(self, names))
     }
 
     forward_to_deserialize_any! {
@@ -351,6 +167,32 @@ impl<'a, K: Deserializer<'a, Error = Error>, I: Iterator<Item = (K, Place<'a>)>>
 struct Variant<'a> {
     name: &'static str,
     place: Place<'a>,
+}
+
+impl<'a> Variant<'a> {
+    /// The variant that is written here, `name` or `[name]`, and what stands in it; the first one where none is.
+    fn of(place: Place<'a>, variants: Names) -> Variant<'a> {
+        match place.value {
+            Some(DeValue::String(text)) => {
+                if let Some(name) = variants.iter().find(|name| *name == text) {
+                    return Variant { name, place: place.void() };
+                }
+                place.wrong(&one_of(variants, names::nearest(text, variants.iter().copied())));
+            }
+            Some(DeValue::Table(table)) if !table.is_empty() => {
+                place.strangers(table, variants);
+                let mut present = variants.iter().filter_map(|name| Some((*name, table.get(*name)?)));
+                if let Some((name, node)) = present.next() {
+                    if present.next().is_some() {
+                        place.wrong(&format!("only one of {}", variants.join(", ")));
+                    }
+                    return Variant { name, place: place.inside(place.path_to(name), name, Some(node)) };
+                }
+            }
+            _ => place.wrong(&one_of(variants, None)),
+        }
+        Variant { name: variants[0], place: place.void() }
+    }
 }
 
 impl<'a> EnumAccess<'a> for Variant<'a> {
