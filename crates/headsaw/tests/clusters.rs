@@ -5,6 +5,7 @@ use headsaw::spec::cluster::{DeviceId, Precision, Prices, Problem, presets, read
 use headsaw::units::{BytesPerSecond, Seconds};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use toml::{Table, Value};
 
 const BAD: &str = r#"format = 2
 titel = "a typing error"
@@ -182,37 +183,60 @@ fn syntax_errors_stand_beside_wrong_values() {
     assert!(problems("").lines().all(|line| line.starts_with("line 1: ")), "{}", problems(""));
 }
 
+/// What is said of an H100 node changed like this, without lines: they change with what is known of an H100.
+fn changed_node(change: impl Fn(&mut Table)) -> String {
+    let mut file: Table = presets::text("h100").expect("a preset").parse().expect("TOML");
+    change(&mut file);
+    let text = file.to_string();
+    let problems = read("mine", &text).expect_err("it is bad");
+    let without = |problem: &Problem| {
+        let line = text.lines().nth(problem.line - 1).expect("a line of the text");
+        assert!(
+            line.starts_with(problem.field.rsplit('.').next().expect("a field")) || line.starts_with("[["),
+            "{line}"
+        );
+        format!("{}: {}, {}\n", problem.field, problem.expected, problem.got)
+    };
+    problems.iter().map(without).collect()
+}
+
 #[test]
 fn fields_are_held_against_each_other() {
-    let [h100, gb200] = ["h100", "gb200"].map(|name| presets::text(name).expect(name));
-    let changed = |from: &str, to: &str| {
-        assert!(h100.contains(from), "{from}");
-        problems(&h100.replacen(from, to, 1))
+    let entry = |list: &str, i: usize, field: &'static str, value: Value| {
+        let list = list.to_string();
+        move |file: &mut Table| {
+            drop(file[&list][i].as_table_mut().expect("a table").insert(field.into(), value.clone()))
+        }
+    };
+    let many = |file: &mut Table| {
+        let run = file["devices"][0].clone();
+        file["devices"].as_array_mut().expect("a list").push(run);
+        file["devices"][0]["count"] = Value::from(1 << 20);
     };
     let listed = [
-        changed("count = 8", "count = 1048577"),
-        changed("count = 8", "count = 1000000\n[[devices]]\nkind = \"a100\"\ncount = 1000000"),
-        changed("devices = 8\n", ""),
-        problems(&[h100, "devices = 4"].concat()),
-        problems(&[h100, "devices = 16"].concat().replacen("count = 8", "count = 17", 1)),
-        changed("kind = \"h100\"", "kind = \"H100x\""),
-        problems(&h100.split("[[levels]]").next().expect("a part").replacen(
-            "[[devices]]",
-            "levels = []\n[[devices]]",
-            1,
-        )),
-        problems(&[h100, gb200].concat()),
+        changed_node(entry("devices", 0, "count", Value::from((1 << 20) + 1))),
+        changed_node(many),
+        changed_node(|file| drop(file["levels"][0].as_table_mut().expect("a table").remove("devices"))),
+        changed_node(entry("levels", 1, "devices", Value::from(4))),
+        changed_node(entry("levels", 1, "devices", Value::from(8))),
+        changed_node(|file| {
+            entry("levels", 1, "devices", Value::from(16))(file);
+            entry("devices", 0, "count", Value::from(17))(file);
+        }),
+        changed_node(entry("devices", 0, "kind", Value::from("H100x"))),
+        changed_node(|file| file["levels"] = Value::Array(Vec::new())),
     ];
     insta::assert_snapshot!(listed.join("\n"));
 }
 
 #[test]
 fn a_kind_of_a_preset_need_not_be_described() {
-    let text = "format = 1\ntitle = 'two'\ndevices = [{ kind = 'h100', count = 1 }, { kind = 'A100-80', count = 1 }]\n\
-        levels = [{ name = 'PCIe', latency_seconds = 1e-5, bytes_per_second = 32_000_000_000 }]";
-    let cluster = read("two", text).unwrap_or_else(|problems| panic!("{}", listed(&problems)));
-    assert_eq!(cluster.groups[1].kind, presets::find("a100").expect("a preset").groups[0].kind);
-    assert_eq!(read("two", &write(&cluster)), Ok(cluster));
+    let mut file: Table = presets::text("h100").expect("a preset").parse().expect("TOML");
+    file.remove("kinds");
+    file["devices"][0]["kind"] = Value::from("A100-80");
+    let cluster = read("mine", &file.to_string()).unwrap_or_else(|problems| panic!("{}", listed(&problems)));
+    assert_eq!(cluster.groups[0].kind, presets::find("a100").expect("a preset").groups[0].kind);
+    assert_eq!(read("mine", &write(&cluster)), Ok(cluster));
 }
 
 /// One change of a text.
