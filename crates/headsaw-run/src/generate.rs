@@ -356,7 +356,24 @@ fn check(file: &ModelFile, plan: &Plan) -> Result<(), RunError> {
     if let Some(expected) = plan.model_hash.as_ref().filter(|expected| **expected != hash) {
         found.push(Violation { at: "model_hash".into(), expected: expected.clone(), got: hash });
     }
+    found.extend(not_yet(plan));
     if found.is_empty() { Ok(()) } else { Err(RunError::Plan(found)) }
+}
+
+/// What plans can say and simulations follow, but no kernel here does.
+fn not_yet(plan: &Plan) -> Vec<Violation> {
+    let mut found = Vec::new();
+    if let Some(steps) = &plan.steps {
+        let expected = "no `steps`: a step cut is simulated, it does not run yet".into();
+        found.push(Violation { at: "steps".into(), expected, got: steps.cut.to_string() });
+    }
+    let activations = plan.workload.numerics.activations;
+    if !activations.run_here() {
+        let expected = "int8 or f32: the others are to plan for GPUs".into();
+        let got = format!("{activations:?}").to_lowercase();
+        found.push(Violation { at: "workload.numerics.activations".into(), expected, got });
+    }
+    found
 }
 
 /// Refuses, before anything is allocated, what this machine has no memory for.

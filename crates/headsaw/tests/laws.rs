@@ -1,7 +1,7 @@
 //! Laws that hold for every model, cluster and cut.
 
 use headsaw::lower::lower;
-use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
+use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::program::{Op, Place, PlaceId, PlaceKind};
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
@@ -52,8 +52,41 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// A plan whose devices cut their work into units.
+    fn any_units()(
+        plan in any_plan(),
+        cut in prop::sample::select(vec!["1", "2", "3", "5", "project+score|softmax|context+merge"]),
+        lanes in prop::collection::vec(0u32..4, 5), others in prop::option::of(0u32..4),
+        chunk in 1u32..5, interleave in 1u32..4, how in 0u8..3,
+    ) -> Plan {
+        let cut: headsaw::plan::StepCut = cut.parse().unwrap();
+        let overlap = [Overlap::None, Overlap::Heads, Overlap::Tokens][usize::from(how)];
+        let fits = |lane: &u32| lane % plan.lanes;
+        let mut steps = HeadSteps {
+            lanes: lanes[..cut.parts().len()].iter().map(fits).collect(),
+            others: others.as_ref().map(fits),
+            interleave: interleave.min(plan.workload.micros),
+            cut, chunk, overlap,
+        };
+        if plan.order == Order::Sequential || overlap == Overlap::None {
+            steps.interleave = 1;
+        }
+        if steps.interleave == 1 && overlap == Overlap::Tokens {
+            steps.overlap = Overlap::Heads;
+        }
+        Plan { steps: Some(steps), ..plan }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn every_cut_into_units_lowers_to_a_sound_program(plan in any_units()) {
+        prop_assert_eq!(verify::plan(&plan), vec![]);
+        prop_assert_eq!(verify::program(&lower(&plan)), vec![]);
+    }
 
     #[test]
     fn every_default_cut_is_a_plan_and_lowers_to_a_sound_program(plan in any_plan()) {

@@ -19,6 +19,7 @@ impl<'a> Worker<'a, '_> {
             Step::Norm(site) => self.norm_part(site, action),
             Step::Project => return self.project(action),
             Step::Attend => return self.attend(action),
+            Step::Score | Step::Softmax | Step::Context => unreachable!("plans with steps cut apart are refused"),
             Step::Merge => self.merge(action),
             Step::GateUp => return self.gate_up(action),
             Step::Down => self.down(action),

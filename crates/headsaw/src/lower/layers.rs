@@ -14,7 +14,7 @@ impl Lowering<'_> {
     }
 
     fn attention(&mut self, lane: usize, micro: MicroId, layer: u32, version: u32) {
-        let at = |part| At { micro, layer: Some(layer), part };
+        let at = |part| At::new(micro, Some(layer), part);
         let normed = self.normed(lane, at(0..0), version, NormSite::Attention);
         let queries = self.own(lane, PlaceKind::Queries, micro, version);
         let part = self.project_part(lane);
@@ -30,7 +30,7 @@ impl Lowering<'_> {
     }
 
     fn mlp(&mut self, lane: usize, micro: MicroId, layer: u32, version: u32) {
-        let at = |part| At { micro, layer: Some(layer), part };
+        let at = |part| At::new(micro, Some(layer), part);
         let normed = self.normed(lane, at(0..0), version, NormSite::Mlp);
         let hidden = self.own(lane, PlaceKind::Hidden, micro, version);
         let held = &self.slice(lane).ffn;

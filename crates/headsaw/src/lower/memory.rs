@@ -2,6 +2,7 @@
 
 use super::Lowering;
 use super::work::{activation_bytes, ffn_pieces, head_pieces};
+use crate::plan::Exchange;
 use crate::program::PlaceKind;
 use crate::shard::BLOCK;
 use crate::units::Bytes;
@@ -24,8 +25,13 @@ impl Lowering<'_> {
             PlaceKind::NormedPart(_) => acts(span(&slice.rows)) + squares(span(&slice.rows)),
             PlaceKind::NormedAll => acts(model.width) + squares(model.width),
             PlaceKind::Queries => floats(span(&slice.heads) * model.head_width),
+            PlaceKind::Scores => {
+                let scores = u64::from(span(&slice.heads)) * u64::from(rows) * u64::from(plan.workload.context);
+                Bytes(scores * u64::from(plan.workload.numerics.activations.element_bytes()))
+            }
             PlaceKind::Attended => acts(span(&slice.heads) * head_blocks),
             PlaceKind::AttendedAll => acts(model.heads * head_blocks),
+            PlaceKind::Partial(_) if plan.exchange == Exchange::Gather => floats(span(&self.rows(lane))),
             PlaceKind::Partial(down) => {
                 let pieces = if down { ffn_pieces(model, slice) } else { head_pieces(model, slice) };
                 floats(model.width * pieces.len() as u32)

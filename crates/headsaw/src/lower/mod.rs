@@ -2,9 +2,10 @@
 
 mod layers;
 mod memory;
+mod units;
 pub mod work;
 
-use crate::plan::{Exchange, Order, Plan, Slice};
+use crate::plan::{Exchange, HeadSteps, Order, Overlap, Plan, Slice};
 use crate::program::*;
 use crate::shard::BLOCK;
 use crate::spec::cluster::DeviceId;
@@ -20,10 +21,9 @@ use work::Counter;
 /// serves prompts and generation.
 pub fn lower(plan: &Plan) -> Program {
     let mut lowering = Lowering::new(plan);
-    for lane in 0..lowering.seats.len() {
-        for micro in 0..plan.workload.micros {
-            lowering.micro(lane, MicroId(micro));
-        }
+    match &plan.steps {
+        None => lowering.whole_layers(),
+        Some(steps) => lowering.units(steps),
     }
     lowering.program
 }
@@ -34,6 +34,13 @@ struct At {
     micro: MicroId,
     layer: Option<u32>,
     part: Range<u32>,
+    unit: Option<Unit>,
+}
+
+impl At {
+    fn new(micro: MicroId, layer: Option<u32>, part: Range<u32>) -> At {
+        At { micro, layer, part, unit: None }
+    }
 }
 
 /// Where a lane sits.
@@ -51,7 +58,7 @@ struct Lowering<'a> {
     /// For each stage: the group of all its lanes, and the groups of lanes of equal number.
     all: Vec<GroupId>,
     ranks: Vec<Vec<GroupId>>,
-    places: BTreeMap<(DeviceId, PlaceKind), PlaceId>,
+    places: BTreeMap<(DeviceId, PlaceKind, u32), PlaceId>,
     headers: BTreeMap<(DeviceId, u32), ChanId>,
     /// Channels into and out of a lane, in the order of their columns.
     residual: Vec<ChanId>,
@@ -60,8 +67,20 @@ struct Lowering<'a> {
     values: BTreeMap<Name, BufId>,
 }
 
-/// A value by what it is: device, where it lies, micro-batch, version (the residual's, when it is made), lane.
-type Name = (DeviceId, Option<PlaceKind>, MicroId, u32, u32);
+/// A value by what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    device: DeviceId,
+    /// Where it lies; none for pure order.
+    kind: Option<PlaceKind>,
+    micro: MicroId,
+    /// The residual's, when it is made.
+    version: u32,
+    /// Which part of the place: a lane's, or a unit's.
+    part: u32,
+    /// Of a sum that grows unit by unit: after which.
+    after: u32,
+}
 
 impl<'a> Lowering<'a> {
     fn new(plan: &'a Plan) -> Lowering<'a> {
@@ -95,24 +114,54 @@ impl<'a> Lowering<'a> {
         for (stage, held) in self.plan.stages.iter().enumerate() {
             let first = self.program.lanes.len() as u32;
             for (slice, part) in held.slices.iter().enumerate() {
-                for number in 0..self.plan.lanes {
+                for number in 0..self.width() {
+                    let role = if number < self.compute_lanes() { Role::Compute } else { Role::Exchange };
                     self.seats.push(Seat { stage, slice, number });
                     self.program.lanes.push(Lane {
                         device: part.device,
                         stage: StageId(stage as u32),
                         number,
+                        role,
                         actions: Vec::new(),
                     });
                 }
             }
             let lanes: Vec<LaneId> = (first..self.program.lanes.len() as u32).map(LaneId).collect();
-            let ranks = (0..self.plan.lanes)
-                .map(|number| lanes.iter().copied().skip(number as usize).step_by(self.plan.lanes as usize).collect());
-            let ranks: Vec<Vec<LaneId>> = ranks.collect();
+            let width = self.width() as usize;
+            let rank = |number: u32| lanes.iter().copied().skip(number as usize).step_by(width).collect();
+            let ranks: Vec<Vec<LaneId>> = self.carriers().map(rank).collect();
             let ranks = ranks.into_iter().map(|lanes| self.group(lanes)).collect();
             self.ranks.push(ranks);
-            let all = self.group(lanes);
+            let all = if self.plan.steps.is_none() { self.group(lanes) } else { self.ranks[stage][0] };
             self.all.push(all);
+        }
+    }
+
+    /// Lanes of a device that compute: where nothing overlaps one does all.
+    fn compute_lanes(&self) -> u32 {
+        match &self.plan.steps {
+            Some(steps) if steps.overlap == Overlap::None => 1,
+            _ => self.plan.lanes,
+        }
+    }
+
+    /// Lanes of a device in all.
+    fn width(&self) -> u32 {
+        let overlaps = self.plan.steps.as_ref().is_some_and(|steps| steps.overlap != Overlap::None);
+        self.compute_lanes() + u32::from(overlaps)
+    }
+
+    /// Numbers of the lanes that bring parts together and hand the residual on: all of them, each for its share of the
+    /// rows; with the steps cut one for all rows, the lane for exchanges where there is one.
+    fn carriers(&self) -> Range<u32> {
+        if self.plan.steps.is_some() { self.width() - 1..self.width() } else { 0..self.plan.lanes }
+    }
+
+    /// Numbers of the lanes that do what is no head's work, each its share of the rows.
+    fn workers(&self) -> Range<u32> {
+        match &self.plan.steps {
+            Some(HeadSteps { others: Some(lane), overlap: Overlap::Heads | Overlap::Tokens, .. }) => *lane..*lane + 1,
+            _ => 0..self.compute_lanes(),
         }
     }
 
@@ -170,13 +219,13 @@ impl<'a> Lowering<'a> {
 
     fn link_stages(&mut self) {
         for to in 0..self.seats.len() {
-            let Seat { stage, slice, .. } = self.seats[to];
-            if stage == 0 {
+            let Seat { stage, slice, number } = self.seats[to];
+            if stage == 0 || !self.carriers().contains(&number) {
                 continue;
             }
             let wanted = self.columns(to);
-            let before: Vec<usize> =
-                (0..self.seats.len()).filter(|from| self.seats[*from].stage + 1 == stage).collect();
+            let carries = |seat: &Seat| seat.stage + 1 == stage && self.carriers().contains(&seat.number);
+            let before: Vec<usize> = (0..self.seats.len()).filter(|from| carries(&self.seats[*from])).collect();
             let slices = self.plan.stages[stage - 1].slices.len();
             // Reducing devices all hold the whole residual: take it from one of them.
             let has = |from: usize| self.plan.exchange == Exchange::Gather || self.seats[from].slice == slice % slices;
@@ -213,20 +262,43 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn share(&self, lane: usize, units: u32) -> Range<u32> {
-        let (lanes, number) = (u64::from(self.plan.lanes), u64::from(self.seats[lane].number));
-        let at = |i: u64| (u64::from(units) * i / lanes) as u32;
-        at(number)..at(number + 1)
+    /// What of some units is a lane's, where these lanes share them.
+    fn share_of(&self, lanes: Range<u32>, lane: usize, units: u32) -> Range<u32> {
+        let number = self.seats[lane].number.clamp(lanes.start, lanes.end) - lanes.start;
+        let count = lanes.end - lanes.start;
+        work::piece(units, count, number.min(count - 1))
     }
 
+    /// A worker's share.
+    fn share(&self, lane: usize, units: u32) -> Range<u32> {
+        self.share_of(self.workers(), lane, units)
+    }
+
+    /// Blocks of the residual's rows on this device that a lane brings together.
     fn row_part(&self, lane: usize) -> Range<u32> {
+        self.share_of(self.carriers(), lane, self.row_blocks(lane))
+    }
+
+    fn row_blocks(&self, lane: usize) -> u32 {
         let held = self.rows(lane);
-        self.share(lane, (held.end - held.start).div_ceil(BLOCK))
+        (held.end - held.start).div_ceil(BLOCK)
     }
 
     fn vocab_part(&self, lane: usize) -> Range<u32> {
         let held = &self.slice(lane).vocab;
+        if !self.workers().contains(&self.seats[lane].number) {
+            return 0..0;
+        }
         self.share(lane, (held.end - held.start).div_ceil(16))
+    }
+
+    /// All work, layer by layer, split over the lanes by output rows.
+    fn whole_layers(&mut self) {
+        for lane in 0..self.seats.len() {
+            for micro in 0..self.plan.workload.micros {
+                self.micro(lane, MicroId(micro));
+            }
+        }
     }
 
     /// One micro-batch on one lane.
@@ -248,22 +320,22 @@ impl<'a> Lowering<'a> {
         let header = self.part_of(lane, PlaceKind::Header(micro), micro, 0, 0);
         if self.seats[lane].number == 0 {
             let chan = self.headers[&(device, micro.0)];
-            self.act(lane, Op::Recv(chan), At { micro, layer: None, part: 0..1 }, vec![], vec![header]);
+            self.act(lane, Op::Recv(chan), At::new(micro, None, 0..1), vec![], vec![header]);
         }
         let residual = self.own(lane, PlaceKind::Residual(micro), micro, 0);
         if self.seats[lane].stage == 0 {
             let share = self.seats[lane].number..self.seats[lane].number + 1;
             let embedded = self.own(lane, PlaceKind::Embedded, micro, 0);
-            let at = At { micro, layer: None, part: share };
+            let at = At::new(micro, None, share);
             self.act(lane, Op::Compute(Step::Embed), at, vec![header], vec![embedded]);
             let gather = Op::AllGather(self.all[0], Gathered::Embedded);
-            let at = At { micro, layer: None, part: self.row_part(lane) };
+            let at = At::new(micro, None, self.row_part(lane));
             self.act(lane, gather, at, vec![embedded], vec![residual]);
             return;
         }
         let into: Vec<ChanId> = self.residual.iter().copied().filter(|chan| self.to(*chan) == lane).collect();
         for chan in into {
-            self.act(lane, Op::Recv(chan), At { micro, layer: None, part: 0..1 }, vec![header], vec![residual]);
+            self.act(lane, Op::Recv(chan), At::new(micro, None, 0..1), vec![header], vec![residual]);
         }
     }
 
@@ -277,10 +349,19 @@ impl<'a> Lowering<'a> {
 
     fn hand_on(&mut self, lane: usize, micro: MicroId) {
         let residual = self.own(lane, PlaceKind::Residual(micro), micro, self.last_version(lane));
-        let out: Vec<ChanId> = self.residual.iter().copied().filter(|chan| self.from(*chan) == lane).collect();
-        for chan in out {
-            self.act(lane, Op::Send(chan), At { micro, layer: None, part: 0..1 }, vec![residual], vec![]);
+        for chan in self.out_of(lane) {
+            self.act(lane, Op::Send(chan), At::new(micro, None, 0..1), vec![residual], vec![]);
         }
+    }
+
+    /// Channels by which a lane hands the residual on.
+    fn out_of(&self, lane: usize) -> Vec<ChanId> {
+        self.residual.iter().copied().filter(|chan| self.from(*chan) == lane).collect()
+    }
+
+    /// Channels by which a lane's logits go to the lane that samples.
+    fn logits_out_of(&self, lane: usize) -> Vec<ChanId> {
+        self.logits.iter().copied().filter(|chan| self.from(*chan) == lane).collect()
     }
 
     fn last_version(&self, lane: usize) -> u32 {
@@ -290,69 +371,64 @@ impl<'a> Lowering<'a> {
 
     fn finish(&mut self, lane: usize, micro: MicroId) {
         let version = self.last_version(lane);
-        let mut needs = self.normed(lane, At { micro, layer: None, part: 0..0 }, version, NormSite::Output);
+        let mut needs = self.normed(lane, At::new(micro, None, 0..0), version, NormSite::Output);
         let logits = self.own(lane, PlaceKind::Logits, micro, 0);
-        let at = At { micro, layer: None, part: self.vocab_part(lane) };
+        let at = At::new(micro, None, self.vocab_part(lane));
         if at.part.is_empty() {
             needs.clear(); // reads nothing, and nobody hears when it is done
         }
         self.act(lane, Op::Compute(Step::Logits), at, needs, vec![logits]);
-        if LaneId(lane as u32) == self.sampler() {
-            self.sample(lane, micro);
-            return;
+        for chan in self.logits_out_of(lane) {
+            self.act(lane, Op::Send(chan), At::new(micro, None, 0..1), vec![logits], vec![]);
         }
-        let out: Vec<ChanId> = self.logits.iter().copied().filter(|chan| self.from(*chan) == lane).collect();
-        for chan in out {
-            self.act(lane, Op::Send(chan), At { micro, layer: None, part: 0..1 }, vec![logits], vec![]);
+        if LaneId(lane as u32) == self.sampler() {
+            for (op, needs, makes) in self.sampling(lane, micro) {
+                self.act(lane, op, At::new(micro, None, 0..1), needs, makes);
+            }
         }
     }
 
-    fn sample(&mut self, lane: usize, micro: MicroId) {
-        let at = At { micro, layer: None, part: 0..1 };
-        let mut needs = self.all_of(lane, PlaceKind::Logits, micro, 0);
+    /// What the lane that samples does: gathers the logits, picks a token, says what comes next.
+    fn sampling(&mut self, lane: usize, micro: MicroId) -> Vec<(Op, Vec<BufId>, Vec<BufId>)> {
+        let mut actions = Vec::new();
+        let mut needs = self.parts_of(lane, PlaceKind::Logits, micro, 0, self.workers());
         for (i, chan) in self.logits.clone().into_iter().enumerate() {
             let made = self.part_of(lane, PlaceKind::Logits, micro, 0, self.plan.lanes + i as u32);
-            self.act(lane, Op::Recv(chan), at.clone(), vec![], vec![made]);
+            actions.push((Op::Recv(chan), vec![], vec![made]));
             needs.push(made);
         }
         let token = self.value(lane, None, micro, 0, 0);
-        self.act(lane, Op::Compute(Step::Sample), at.clone(), needs, vec![token]);
+        actions.push((Op::Compute(Step::Sample), needs, vec![token]));
         let next = match self.plan.order {
             Order::Pipelined => micro.0,
             Order::Sequential => (micro.0 + 1) % self.plan.workload.micros,
         };
-        let out: Vec<ChanId> = self.headers.iter().filter(|((_, m), _)| *m == next).map(|(_, chan)| *chan).collect();
-        for chan in out {
-            self.act(lane, Op::Send(chan), at.clone(), vec![token], vec![]);
-        }
+        let out = self.headers.iter().filter(|((_, m), _)| *m == next);
+        actions.extend(out.map(|(_, chan)| (Op::Send(*chan), vec![token], vec![])));
+        actions
     }
 
     fn act(&mut self, lane: usize, op: Op, at: At, needs: Vec<BufId>, makes: Vec<BufId>) {
-        let At { micro, layer, part } = at;
-        let work = self.count(lane, op, &part);
-        self.program.lanes[lane].actions.push(Action { op, micro, layer, part, work, needs, makes });
+        let work = self.count(lane, op, &at);
+        let At { micro, layer, part, unit } = at;
+        self.program.lanes[lane].actions.push(Action { op, micro, layer, part, unit, work, needs, makes });
     }
 
-    fn count(&self, lane: usize, op: Op, part: &Range<u32>) -> Work {
+    fn count(&self, lane: usize, op: Op, at: &At) -> Work {
         let seat = self.seats[lane];
         let stage = &self.plan.stages[seat.stage];
         let counter = Counter { plan: self.plan, stage, slice: &stage.slices[seat.slice] };
         match op {
-            Op::Compute(step) => {
-                let nodes = match step {
-                    Step::Merge => work::head_pieces(&self.plan.model, counter.slice).len(),
-                    Step::Down => work::ffn_pieces(&self.plan.model, counter.slice).len(),
-                    _ => 0,
-                };
-                counter.step(step, part, nodes as u32)
-            }
-            Op::AllGather(_, what) if seat.number == 0 => counter.gather(what),
-            Op::AllGather(..) | Op::AllReduce(_) | Op::Recv(_) => Work::default(),
+            Op::Compute(step) => counter.step(step, &at.part, at.unit.as_ref()),
+            Op::AllGather(_, what) if seat.number == self.carriers().start => counter.gather(what, at.unit.as_ref()),
+            Op::AllReduce(_) => counter.added(&at.part),
+            Op::AllGather(..) | Op::Recv(_) => Work::default(),
             Op::Send(chan) => {
+                let element = u64::from(self.plan.workload.numerics.activations.element_bytes());
                 let sent = match self.program.chans[chan.index()].carries {
                     Carries::Header(_) => Bytes(12),
                     Carries::Residual { start, end } | Carries::Logits { start, end } => {
-                        Bytes(4 * u64::from(end - start))
+                        Bytes(element * u64::from(end - start))
                     }
                 };
                 Work { sent, ..Work::default() }
@@ -367,7 +443,18 @@ impl<'a> Lowering<'a> {
 
     /// The parts of a value that all lanes of this lane's device make.
     fn all_of(&mut self, lane: usize, kind: PlaceKind, micro: MicroId, version: u32) -> Vec<BufId> {
-        (0..self.plan.lanes).map(|part| self.part_of(lane, kind, micro, version, part)).collect()
+        self.parts_of(lane, kind, micro, version, 0..self.plan.lanes)
+    }
+
+    fn parts_of(
+        &mut self,
+        lane: usize,
+        kind: PlaceKind,
+        micro: MicroId,
+        version: u32,
+        parts: Range<u32>,
+    ) -> Vec<BufId> {
+        parts.map(|part| self.part_of(lane, kind, micro, version, part)).collect()
     }
 
     fn part_of(&mut self, lane: usize, kind: PlaceKind, micro: MicroId, version: u32, part: u32) -> BufId {
@@ -376,26 +463,38 @@ impl<'a> Lowering<'a> {
 
     fn value(&mut self, lane: usize, kind: Option<PlaceKind>, micro: MicroId, version: u32, part: u32) -> BufId {
         let device = self.program.lanes[lane].device;
-        let name = (device, kind, micro, version, part);
+        self.named(lane, Name { device, kind, micro, version, part, after: 0 })
+    }
+
+    fn named(&mut self, lane: usize, name: Name) -> BufId {
         if let Some(known) = self.values.get(&name) {
             return *known;
         }
-        let place = kind.map(|kind| self.place(lane, kind));
-        self.program.bufs.push(Buf { place, part });
+        let place = name.kind.map(|kind| self.place(lane, kind, name.micro));
+        self.program.bufs.push(Buf { place, part: name.part });
         let buf = BufId(self.program.bufs.len() as u32 - 1);
         self.values.insert(name, buf);
         buf
     }
 
-    fn place(&mut self, lane: usize, kind: PlaceKind) -> PlaceId {
+    /// Which of several places of a kind is a micro-batch's.
+    fn slot(&self, kind: PlaceKind, micro: MicroId) -> u32 {
+        match kind {
+            PlaceKind::Header(_) | PlaceKind::Residual(_) => 0, // one for each micro-batch by its kind
+            _ => micro.0 % self.plan.steps.as_ref().map_or(1, |steps| steps.interleave.max(1)),
+        }
+    }
+
+    fn place(&mut self, lane: usize, kind: PlaceKind, micro: MicroId) -> PlaceId {
         let device = self.program.lanes[lane].device;
-        if let Some(known) = self.places.get(&(device, kind)) {
+        let slot = self.slot(kind, micro);
+        if let Some(known) = self.places.get(&(device, kind, slot)) {
             return *known;
         }
         let bytes = self.place_bytes(lane, kind);
-        self.program.places.push(Place { device, kind, bytes });
+        self.program.places.push(Place { device, kind, slot, bytes });
         let place = PlaceId(self.program.places.len() as u32 - 1);
-        self.places.insert((device, kind), place);
+        self.places.insert((device, kind, slot), place);
         place
     }
 }

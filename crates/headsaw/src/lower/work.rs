@@ -1,42 +1,44 @@
 //! The one place that counts operations and bytes.
 
-use crate::plan::{Exchange, Plan, Slice, Stage};
-use crate::program::{Gathered, Step, Work};
+use crate::plan::{Exchange, Overlap, Plan, Slice, Stage};
+use crate::program::{Gathered, Step, Unit, Work};
 use crate::shard::{self, BLOCK};
 use crate::spec::model::{Dtype, Family, ModelSpec};
 use crate::spec::workload::Activations;
 use crate::units::{Bytes, Flops};
 use std::ops::Range;
 
-/// Bytes of a weight matrix of this many elements, stored as the model's main type.
-fn stored(dtype: Dtype, elements: u64) -> Bytes {
+/// Bytes of a weight matrix of this many elements, as the plan stores it.
+fn stored(plan: &Plan, elements: u64) -> Bytes {
+    match plan.workload.numerics.activations {
+        Activations::Int8 => typed(plan.model.dtype, elements),
+        Activations::F32 => typed(Dtype::F32, elements),
+        floats => Bytes(elements.saturating_mul(u64::from(floats.block_bytes())) / 32),
+    }
+}
+
+/// Bytes of a weight matrix of a type.
+fn typed(dtype: Dtype, elements: u64) -> Bytes {
     Bytes(elements / u64::from(dtype.block()) * u64::from(dtype.block_bytes()))
 }
 
-/// How a plan stores weights: `--dtype f32` dequantises them.
-pub fn weight_dtype(plan: &Plan) -> Dtype {
+/// Bytes of so many elements of the embedding or the output matrix.
+fn ends_bytes(plan: &Plan, elements: u64) -> Bytes {
     match plan.workload.numerics.activations {
-        Activations::Int8 => plan.model.dtype,
-        Activations::F32 => Dtype::F32,
+        Activations::Int8 if plan.model.dtype.block() > 1 => typed(Dtype::Q8_0, elements),
+        Activations::Int8 | Activations::F32 => stored(plan, elements),
+        _ => typed(Dtype::Bf16, elements), // engines keep them in 16 bits
     }
 }
 
-/// Bytes that `elements` activations of `rows` tokens take, as the next product takes them: 8-bit integers with a scale
-/// and a sum per block, or single precision.
+/// Bytes that `blocks` of 32 activations of `rows` tokens take, as the next product takes them.
 pub fn activation_bytes(plan: &Plan, blocks: u32, rows: u32) -> Bytes {
-    let block = match plan.workload.numerics.activations {
-        Activations::Int8 => 32 + 4 + 4,
-        Activations::F32 => 4 * 32,
-    };
-    Bytes(block * u64::from(blocks) * u64::from(rows))
+    Bytes(u64::from(plan.workload.numerics.activations.block_bytes()) * u64::from(blocks) * u64::from(rows))
 }
 
-/// Bytes that blocks of activations take on a link; the sums are made again by the receiver.
+/// Bytes that blocks of activations take on a link.
 fn sent_blocks(plan: &Plan, blocks: u32) -> Bytes {
-    match plan.workload.numerics.activations {
-        Activations::Int8 => Bytes(36 * u64::from(blocks)),
-        Activations::F32 => Bytes(128 * u64::from(blocks)),
-    }
+    Bytes(u64::from(plan.workload.numerics.activations.sent_block_bytes()) * u64::from(blocks))
 }
 
 /// What a device holds and does, seen from one lane's part.
@@ -56,65 +58,203 @@ impl Counter<'_> {
 
     fn product(&self, rows: u64, cols: u64) -> Work {
         let elements = rows * cols;
-        Work { flops: Flops(2 * elements), weights: stored(weight_dtype(self.plan), elements), ..Work::default() }
+        let product = [rows, cols].map(|n| n.min(u64::from(u32::MAX)) as u32);
+        Work { flops: Flops(2 * elements), weights: stored(self.plan, elements), product, ..Work::default() }
     }
 
-    /// Work of `part` of a step.
-    pub fn step(&self, step: Step, part: &Range<u32>, nodes: u32) -> Work {
-        let m = self.model();
-        let width = u64::from(m.width);
-        let units = u64::from(part.end - part.start);
-        match step {
-            Step::Embed | Step::Norm(_) | Step::Sample => Work::default(),
-            Step::Project => self.product(units * 16, width),
-            Step::Attend => {
-                let share = units * u64::from((self.slice.heads.end - self.slice.heads.start) * m.head_width)
-                    / u64::from(self.plan.lanes);
-                Work { flops_per_key: Flops(4 * share), ..Work::default() }
-            }
-            Step::Merge => {
-                let heads = match self.plan.exchange {
-                    Exchange::Reduce => self.slice.heads.end - self.slice.heads.start,
-                    Exchange::Gather => m.heads,
-                };
-                self.partial(units, u64::from(heads * m.head_width), nodes)
-            }
-            Step::GateUp => self.product(mlp_inputs(m) * units * 32, width),
-            Step::Down => {
-                let columns = match self.plan.exchange {
-                    Exchange::Reduce => self.slice.ffn.end - self.slice.ffn.start,
-                    Exchange::Gather => m.ffn,
-                };
-                self.partial(units, u64::from(columns), nodes)
-            }
-            Step::Logits => self.product(units * 16, width),
+    /// Elements of the norm that a product does for itself: with the reduce exchange and no step cut each lane
+    /// normalises the whole residual.
+    fn own_norm(&self) -> (u32, u32) {
+        match (self.plan.exchange, &self.plan.steps) {
+            (Exchange::Reduce, None) => (self.model().width, 1),
+            _ => (0, 0),
         }
     }
 
-    fn partial(&self, blocks: u64, columns: u64, nodes: u32) -> Work {
+    /// Work of `part` of a step, of one unit where the device's work is cut into units.
+    pub fn step(&self, step: Step, part: &Range<u32>, unit: Option<&Unit>) -> Work {
+        let m = self.model();
+        let width = u64::from(m.width);
+        let units = u64::from(part.end - part.start);
+        let heads = unit.map_or(&self.slice.heads, |unit| &unit.heads);
+        let (normed, norms) = self.own_norm();
+        match step {
+            Step::Embed => Work { elements: m.width * part_of(part) / workers(self.plan), passes: 1, ..Work::default() },
+            Step::Sample => Work { elements: m.vocab, passes: 1, ..Work::default() },
+            Step::Norm(_) => Work { elements: BLOCK * part_of(part), passes: 1, ..Work::default() },
+            Step::Project => {
+                let rows = unit.map_or(units * 16, |unit| self.projected_rows(unit));
+                Work { elements: normed + rows as u32, passes: norms + 1, ..self.product(rows, width) }
+            }
+            Step::Attend | Step::Score | Step::Softmax | Step::Context => self.attention(step, heads, part, unit),
+            Step::Merge => self.merge(units, heads, unit),
+            Step::GateUp => {
+                let columns = mlp_inputs(m) * units * 32;
+                let active = (columns + units * 32) as u32 / 2; // reads gate and up, writes one
+                Work { elements: normed + active, passes: norms + 1, ..self.product(columns, width) }
+            }
+            Step::Down => self.down(units, unit),
+            Step::Logits => {
+                let product = self.product(units * 16, width);
+                Work { weights: ends_bytes(self.plan, units * 16 * width), elements: m.width, passes: 1, ..product }
+            }
+        }
+    }
+
+    /// Rows of Q, K and V that a chunk projects: of KV heads that an earlier chunk needs too, that one.
+    fn projected_rows(&self, unit: &Unit) -> u64 {
+        let m = self.model();
+        let group = m.heads / m.kv_heads;
+        let first = &unit.heads;
+        let known = if first.start > self.slice.heads.start { first.start.div_ceil(group) } else { first.start / group };
+        let kv_heads = u64::from(first.end.div_ceil(group).saturating_sub(known));
+        (u64::from(first.end - first.start) + 2 * kv_heads) * u64::from(m.head_width)
+    }
+
+    fn attention(&self, step: Step, heads: &Range<u32>, part: &Range<u32>, unit: Option<&Unit>) -> Work {
+        let m = self.model();
+        let share = part_of(part);
+        let lanes = if unit.is_some() { 1 } else { self.plan.lanes };
+        let all = (heads.end - heads.start) * share;
+        let per_key = match step {
+            Step::Attend => 4,
+            Step::Score | Step::Context => 2,
+            _ => 0, // exponentials are counted apart
+        };
+        let kv_heads = kv_heads(m, heads);
+        Work {
+            flops_per_key: Flops(per_key * u64::from(all * m.head_width) / u64::from(lanes)),
+            heads: [all.div_ceil(lanes), (kv_heads.end - kv_heads.start).min(all.div_ceil(lanes))],
+            ..Work::default()
+        }
+    }
+
+    /// The output projection's columns of some heads.
+    fn merge(&self, blocks: u64, heads: &Range<u32>, unit: Option<&Unit>) -> Work {
+        let m = self.model();
+        let (heads, nodes) = match self.plan.exchange {
+            Exchange::Reduce => (heads.end - heads.start, head_pieces(m, self.slice).len()),
+            Exchange::Gather => match unit {
+                Some(unit) => (self.gathered_heads(unit.number), 0),
+                None => (m.heads, 0),
+            },
+        };
+        self.partial(blocks, u64::from(heads * m.head_width), nodes as u64)
+    }
+
+    /// (gather) Heads of all devices that come with a chunk.
+    fn gathered_heads(&self, number: u32) -> u32 {
+        let Some(steps) = &self.plan.steps else { return self.model().heads };
+        self.stage.slices.iter().map(|slice| part_of(&chunk(&slice.heads, steps.chunk, number))).sum()
+    }
+
+    fn down(&self, blocks: u64, unit: Option<&Unit>) -> Work {
+        let m = self.model();
+        let (columns, nodes) = match self.plan.exchange {
+            Exchange::Reduce => (part_of(&self.slice.ffn), ffn_pieces(m, self.slice).len()),
+            Exchange::Gather => match unit {
+                Some(unit) => (self.stage.slices.iter().map(|slice| self.piece_columns(slice, unit.number)).sum(), 0),
+                None => (m.ffn, 0),
+            },
+        };
+        self.partial(blocks, u64::from(columns), nodes as u64)
+    }
+
+    /// (gather) Columns of the `number`th piece of a slice's MLP.
+    fn piece_columns(&self, slice: &Slice, number: u32) -> u32 {
+        let blocks = piece(part_of(&slice.ffn).div_ceil(BLOCK), pieces(self.plan, self.stage), number);
+        (blocks.end * BLOCK).min(part_of(&slice.ffn)) - (blocks.start * BLOCK).min(part_of(&slice.ffn))
+    }
+
+    fn partial(&self, blocks: u64, columns: u64, nodes: u64) -> Work {
         let sent = match self.plan.exchange {
-            Exchange::Reduce if self.stage.slices.len() > 1 => Bytes(4 * 32 * blocks * u64::from(nodes)),
+            Exchange::Reduce if self.stage.slices.len() > 1 => self.sum_bytes(blocks, nodes),
             _ => Bytes(0),
         };
         Work { sent, ..self.product(blocks * 32, columns) }
     }
 
+    /// Partial sums on a link: here each node of the tree travels in single precision; GPUs send one vector.
+    fn sum_bytes(&self, blocks: u64, nodes: u64) -> Bytes {
+        let activations = self.plan.workload.numerics.activations;
+        let vectors = if activations.run_here() { nodes } else { 1 };
+        Bytes(u64::from(activations.element_bytes()) * 32 * blocks * vectors)
+    }
+
+    /// What a device does when partial sums have come: adds them to these blocks of the residual.
+    pub fn added(&self, part: &Range<u32>) -> Work {
+        Work { elements: BLOCK * part_of(part), passes: 1, ..Work::default() }
+    }
+
     /// What a device offers in a gather, per token.
-    pub fn gather(&self, what: Gathered) -> Work {
+    pub fn gather(&self, what: Gathered, unit: Option<&Unit>) -> Work {
         let m = self.model();
-        let span = |range: &Range<u32>| range.end - range.start;
         let sent = match what {
             _ if self.stage.slices.len() == 1 => Bytes(0),
-            Gathered::Embedded => Bytes(4 * u64::from(m.width)),
+            Gathered::Embedded => {
+                Bytes(u64::from(self.plan.workload.numerics.activations.element_bytes()) * u64::from(m.width))
+            }
             Gathered::Normed(_) => {
-                let blocks = span(&self.slice.rows).div_ceil(BLOCK);
+                let blocks = part_of(&self.slice.rows).div_ceil(BLOCK);
                 sent_blocks(self.plan, blocks) + Bytes(4 * u64::from(blocks)) // and a sum of squares each
             }
-            Gathered::Attended => sent_blocks(self.plan, span(&self.slice.heads) * m.head_width.div_ceil(BLOCK)),
-            Gathered::Hidden => sent_blocks(self.plan, span(&self.slice.ffn).div_ceil(BLOCK)),
+            Gathered::Attended => {
+                let heads = unit.map_or(&self.slice.heads, |unit| &unit.heads);
+                sent_blocks(self.plan, part_of(heads) * m.head_width.div_ceil(BLOCK))
+            }
+            Gathered::Hidden => {
+                let columns =
+                    unit.map_or(part_of(&self.slice.ffn), |unit| self.piece_columns(self.slice, unit.number));
+                sent_blocks(self.plan, columns.div_ceil(BLOCK))
+            }
         };
         Work { sent, ..Work::default() }
     }
+}
+
+/// Length of a range.
+fn part_of(range: &Range<u32>) -> u32 {
+    range.end - range.start
+}
+
+/// KV heads that some Q heads use.
+fn kv_heads(model: &ModelSpec, heads: &Range<u32>) -> Range<u32> {
+    let group = model.heads / model.kv_heads;
+    heads.start / group..heads.end.div_ceil(group)
+}
+
+/// The `number`th chunk of a slice's heads; empty behind the last.
+pub fn chunk(heads: &Range<u32>, size: u32, number: u32) -> Range<u32> {
+    let at = |i: u32| heads.start.saturating_add(i.saturating_mul(size)).min(heads.end);
+    at(number)..at(number + 1)
+}
+
+/// Lanes of a device that do what is no head's work.
+pub fn workers(plan: &Plan) -> u32 {
+    match &plan.steps {
+        Some(steps) if steps.others.is_some() || steps.overlap == Overlap::None => 1,
+        _ => plan.lanes,
+    }
+}
+
+/// Chunks of heads that each device of a stage goes through in a layer: as many as the largest slice has.
+pub fn chunks(plan: &Plan, stage: &Stage) -> u32 {
+    let size = plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk.max(1));
+    stage.slices.iter().map(|slice| part_of(&slice.heads).div_ceil(size)).max().unwrap_or(1)
+}
+
+/// Pieces of the MLP: as many as chunks where blocks leave as they are done (gather, overlap by heads), else one.
+pub fn pieces(plan: &Plan, stage: &Stage) -> u32 {
+    match (&plan.steps, plan.exchange) {
+        (Some(steps), Exchange::Gather) if steps.overlap == Overlap::Heads => chunks(plan, stage),
+        _ => 1,
+    }
+}
+
+/// The `number`th of `count` pieces of some blocks.
+pub fn piece(blocks: u32, count: u32, number: u32) -> Range<u32> {
+    let at = |i: u32| (u64::from(blocks) * u64::from(i) / u64::from(count)) as u32;
+    at(number)..at(number + 1)
 }
 
 /// Matrices that lead into the MLP: gate and up, or one where it has no gate.
@@ -148,9 +288,7 @@ pub fn slice_weights(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
         (true, true) if !m.tied => 2 * vocab,
         _ => vocab,
     };
-    let dtype = weight_dtype(plan);
-    let ends_dtype = if dtype.block() == 1 { dtype } else { Dtype::Q8_0 };
-    (stored(dtype, layer) + norms) * layers + stored(ends_dtype, ends)
+    (stored(plan, layer) + norms) * layers + ends_bytes(plan, ends)
 }
 
 /// Bytes of a slice's KV cache, all sequences.

@@ -70,8 +70,19 @@ pub struct Lane {
     pub stage: StageId,
     /// Its number inside the device.
     pub number: u32,
+    /// What it is for.
+    pub role: Role,
     /// What it does in a round.
     pub actions: Vec<Action>,
+}
+
+/// What a lane is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Computes; and exchanges too where its device has no lane for that.
+    Compute,
+    /// Exchanges only.
+    Exchange,
 }
 
 /// One thing that a lane does.
@@ -85,6 +96,8 @@ pub struct Action {
     pub layer: Option<u32>,
     /// Which part of the step is this lane's; the unit is the step's, see [`Step`].
     pub part: Range<u32>,
+    /// Which piece of a device's work that is cut into pieces.
+    pub unit: Option<Unit>,
     /// What it costs.
     pub work: Work,
     /// Values that must be there.
@@ -93,8 +106,17 @@ pub struct Action {
     pub makes: Vec<BufId>,
 }
 
+/// A piece of a device's work in a layer: a chunk of its heads, or of its MLP columns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unit {
+    /// Its number in the layer.
+    pub number: u32,
+    /// The Q heads; empty for a piece of the MLP.
+    pub heads: Range<u32>,
+}
+
 /// Operations and bytes of an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Work {
     /// Per token; a multiply-add counts two.
     pub flops: Flops,
@@ -104,6 +126,14 @@ pub struct Work {
     pub weights: Bytes,
     /// What it offers to other devices, per token.
     pub sent: Bytes,
+    /// The product's output rows and the elements of each: `n` and `k`; `m` is the tokens.
+    pub product: [u32; 2],
+    /// Attention's Q heads and KV heads.
+    pub heads: [u32; 2],
+    /// Elements per token that are read and written one by one (norms, rotary, activation, residual).
+    pub elements: u32,
+    /// In how many passes over them.
+    pub passes: u32,
 }
 
 /// What an action does.
@@ -132,9 +162,15 @@ pub enum Step {
     Project,
     /// Scores, softmax and weighted sum of V. Part: share of the (head, token) pairs, in 1/lanes.
     Attend,
+    /// Scores alone, of a chunk of heads. Part: 0..1.
+    Score,
+    /// Softmax alone, of a chunk of heads. Part: 0..1.
+    Softmax,
+    /// Weighted sum of V alone, of a chunk of heads. Part: 0..1.
+    Context,
     /// The heads' parts of the output projection. Part: blocks of 32 output rows.
     Merge,
-    /// Gate, up and activation. Part: blocks of 32 MLP columns.
+    /// Gate, up and activation. Part: blocks of 32 MLP columns (of the unit's, where there are units).
     GateUp,
     /// The down projection. Part: blocks of 32 output rows.
     Down,
@@ -162,7 +198,8 @@ pub enum Gathered {
 pub struct Buf {
     /// Where it lies; none for pure order (a cache was written, a token was sent).
     pub place: Option<PlaceId>,
-    /// Which part of the place: the number of the lane that writes it (logits that came over a channel count on).
+    /// Which part of the place: the number of the lane that writes it (logits that came over a channel count on), or of
+    /// the unit.
     pub part: u32,
 }
 
@@ -173,6 +210,8 @@ pub struct Place {
     pub device: DeviceId,
     /// What for.
     pub kind: PlaceKind,
+    /// Which of several of a kind: micro-batches that take a layer together have one each.
+    pub slot: u32,
     /// How much.
     pub bytes: Bytes,
 }
@@ -193,6 +232,8 @@ pub enum PlaceKind {
     NormedAll,
     /// `[T, heads · D]` f32.
     Queries,
+    /// `[heads, T, context]`: scores, then softmax's results, where the steps of attention are cut apart.
+    Scores,
     /// `[T, heads · D]` activations of the device's heads.
     Attended,
     /// (gather) `[T, H · D]` activations of all heads.

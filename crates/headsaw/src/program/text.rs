@@ -8,33 +8,45 @@ use std::fmt::Write;
 /// Only what crosses stages is shown; what happens inside a stage is in [`listing`].
 pub fn ranks(program: &Program) -> String {
     let mut text = String::new();
-    for lane in program.lanes.iter().filter(|lane| lane.number == 0) {
-        let mut row: Vec<String> = Vec::new();
-        for action in &lane.actions {
-            let word = match action.op {
-                Op::Send(chan) => residual(program, chan).map(|_| "SEND_F"),
-                Op::Recv(chan) => residual(program, chan).map(|_| "RECV_F"),
-                _ => Some("F"),
-            };
-            let cell = word.map(|word| format!("{}{word}{}", lane.stage.0, action.micro.0));
-            if let Some(cell) = cell.filter(|cell| !row.contains(cell)) {
-                row.push(cell);
-            }
-        }
-        writeln!(text, "{}", row.join(",")).expect("writing to a String");
+    for first in program.lanes.iter().filter(|lane| lane.number == 0) {
+        let device = program.lanes.iter().filter(|lane| lane.device == first.device);
+        let cells: Vec<String> = row(program, device).iter().map(|cell| format!("{}{cell}", first.stage.0)).collect();
+        writeln!(text, "{}", cells.join(",")).expect("writing to a String");
     }
     text
 }
 
-fn residual(program: &Program, chan: ChanId) -> Option<()> {
-    matches!(program.chans[chan.index()].carries, Carries::Residual { .. }).then_some(())
+/// The cells of one device: micro-batches in the order in which they come to it, each received, done, sent.
+fn row<'a>(program: &Program, lanes: impl Iterator<Item = &'a Lane>) -> Vec<String> {
+    let mut micros: Vec<(MicroId, bool, bool)> = Vec::new();
+    for action in lanes.flat_map(|lane| &lane.actions) {
+        let known = micros.iter().position(|(micro, ..)| *micro == action.micro);
+        let at = known.unwrap_or_else(|| {
+            micros.push((action.micro, false, false));
+            micros.len() - 1
+        });
+        micros[at].1 |= matches!(action.op, Op::Recv(chan) if residual(program, chan));
+        micros[at].2 |= matches!(action.op, Op::Send(chan) if residual(program, chan));
+    }
+    let mut cells = Vec::new();
+    for (micro, received, sent) in micros {
+        cells.extend(received.then(|| format!("RECV_F{}", micro.0)));
+        cells.push(format!("F{}", micro.0));
+        cells.extend(sent.then(|| format!("SEND_F{}", micro.0)));
+    }
+    cells
+}
+
+fn residual(program: &Program, chan: ChanId) -> bool {
+    matches!(program.chans[chan.index()].carries, Carries::Residual { .. })
 }
 
 /// Every action of every lane: `0PROJECT0.L3 0..30 b7 b8 -> b9`.
 pub fn listing(program: &Program) -> String {
     let mut text = String::new();
     for lane in &program.lanes {
-        writeln!(text, "{} {} lane {}", lane.device, lane.stage, lane.number).expect("writing to a String");
+        let role = if lane.role == Role::Exchange { ", exchanges" } else { "" };
+        writeln!(text, "{} {} lane {}{role}", lane.device, lane.stage, lane.number).expect("writing to a String");
         for action in &lane.actions {
             writeln!(text, "  {}", line(program, lane, action)).expect("writing to a String");
         }
@@ -45,9 +57,10 @@ pub fn listing(program: &Program) -> String {
 fn line(program: &Program, lane: &Lane, action: &Action) -> String {
     let layer = action.layer.map(|layer| format!(".L{layer}")).unwrap_or_default();
     let bufs = |list: &[BufId]| list.iter().map(BufId::to_string).collect::<Vec<_>>().join(" ");
+    let unit = unit(action);
     let arrow = if action.makes.is_empty() { "" } else { " -> " };
     format!(
-        "{}{}{}{layer} {}..{} {}{arrow}{}",
+        "{}{}{}{layer}{unit} {}..{} {}{arrow}{}",
         lane.stage.0,
         word(program, action.op),
         action.micro.0,
@@ -56,6 +69,15 @@ fn line(program: &Program, lane: &Lane, action: &Action) -> String {
         bufs(&action.needs),
         bufs(&action.makes),
     )
+}
+
+/// Which unit of a layer: `.h2..4` for heads, `.u1` for a piece of the MLP; nothing where the layer is not cut.
+pub fn unit(action: &Action) -> String {
+    match &action.unit {
+        None => String::new(),
+        Some(Unit { number, heads }) if heads.is_empty() => format!(".u{number}"),
+        Some(Unit { heads, .. }) => format!(".h{}..{}", heads.start, heads.end),
+    }
 }
 
 /// The name of an operation in texts and pictures: `PROJECT`, `SEND_F`.
@@ -88,6 +110,9 @@ pub fn step_word(step: Step) -> &'static str {
         Step::Norm(_) => "NORM",
         Step::Project => "PROJECT",
         Step::Attend => "ATTEND",
+        Step::Score => "SCORE",
+        Step::Softmax => "SOFTMAX",
+        Step::Context => "CONTEXT",
         Step::Merge => "MERGE",
         Step::GateUp => "GATE_UP",
         Step::Down => "DOWN",

@@ -2,7 +2,7 @@
 
 use super::Violation;
 use crate::lower::{lower, work};
-use crate::plan::{FORMAT, Plan, Slice, Stage};
+use crate::plan::{FORMAT, Order, Overlap, Plan, Slice, Stage};
 use crate::program::Program;
 use crate::shard;
 use crate::spec::cluster::DeviceId;
@@ -39,6 +39,7 @@ pub fn plan(plan: &Plan) -> Vec<Violation> {
         return found; // sizes cannot be trusted
     }
     workload(plan, &mut found);
+    steps(plan, &mut found);
     stages(plan, &mut found);
     devices(plan, &mut found);
     if found.is_empty() {
@@ -73,10 +74,41 @@ fn workload(plan: &Plan, found: &mut Vec<Violation>) {
     }
     let layers = |stage: &Stage| stage.slices.len() as u64 * (stage.layers.len() as u64 + 1);
     let rounds = u64::from(plan.lanes).saturating_mul(u64::from(w.micros));
-    let actions = plan.stages.iter().map(layers).sum::<u64>().saturating_mul(rounds).saturating_mul(ACTIONS_A_LAYER);
+    let units = plan.stages.iter().map(|stage| u64::from(work::chunks(plan, stage))).max().unwrap_or(1).max(1);
+    let a_layer = ACTIONS_A_LAYER.saturating_mul(units);
+    let actions = plan.stages.iter().map(layers).sum::<u64>().saturating_mul(rounds).saturating_mul(a_layer);
     if actions > ACTIONS_MOST {
         let hint = format!("at most {ACTIONS_MOST} (fewer micro-batches make fewer)");
         found.push(Violation::new("actions of all lanes in a round", hint, actions));
+    }
+}
+
+/// Does the small pipeline inside a device fit the plan?
+fn steps(plan: &Plan, found: &mut Vec<Violation>) {
+    let Some(steps) = &plan.steps else { return };
+    let parts = steps.cut.parts().len();
+    if steps.lanes.len() != parts {
+        let expected = format!("a lane for each of the {parts} parts of {}", steps.cut);
+        found.push(Violation::new("steps.lanes", expected, steps.lanes.len()));
+    }
+    for lane in steps.lanes.iter().chain(&steps.others).filter(|lane| **lane >= plan.lanes) {
+        found.push(Violation::new("steps", format!("lanes 0 to {}", plan.lanes.saturating_sub(1)), lane));
+    }
+    if steps.chunk == 0 {
+        found.push(Violation::new("steps.chunk", "at least one head", 0));
+    }
+    let most = plan.workload.micros;
+    if !(1..=most).contains(&steps.interleave) {
+        found.push(Violation::new("steps.interleave", format!("1 to {most} (workload.micros)"), steps.interleave));
+    }
+    let alone = steps.overlap == Overlap::None || plan.order == Order::Sequential;
+    if steps.interleave > 1 && alone {
+        let expected = "1, or a pipelined order with an overlap";
+        found.push(Violation::new("steps.interleave", expected, steps.interleave));
+    }
+    if steps.overlap == Overlap::Tokens && steps.interleave < 2 {
+        let expected = "at least 2 (overlap by tokens takes micro-batches that go through a layer together)";
+        found.push(Violation::new("steps.interleave", expected, steps.interleave));
     }
 }
 

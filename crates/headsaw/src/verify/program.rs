@@ -5,7 +5,7 @@
 //! happen to run.
 
 use super::Violation;
-use crate::program::text::word;
+use crate::program::text::{unit, word};
 use crate::program::*;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,7 +37,8 @@ pub fn program(program: &Program) -> Vec<Violation> {
 fn name(program: &Program, lane: usize, action: &Action) -> String {
     let Lane { device, stage, number, .. } = &program.lanes[lane];
     let layer = action.layer.map(|layer| format!(".L{layer}")).unwrap_or_default();
-    format!("{device} lane {number}, {}{}{}{layer}", stage.0, word(program, action.op), action.micro.0)
+    let unit = unit(action);
+    format!("{device} lane {number}, {}{}{}{layer}{unit}", stage.0, word(program, action.op), action.micro.0)
 }
 
 fn actions(program: &Program) -> impl Iterator<Item = (usize, &Action)> {
@@ -139,8 +140,9 @@ fn parts(program: &Program, found: &mut Vec<Violation>) {
     let mut ends: BTreeMap<_, u32> = BTreeMap::new();
     for (lane, action) in actions(program) {
         let Op::Compute(step) = action.op else { continue };
-        let key =
-            (program.lanes[lane].device, action.micro, action.layer, crate::program::text::step_word(step), site(step));
+        let unit = action.unit.as_ref().map(|unit| unit.number);
+        let device = program.lanes[lane].device;
+        let key = (device, action.micro, action.layer, unit, crate::program::text::step_word(step), site(step));
         let next = ends.entry(key).or_insert(0);
         if action.part.start != *next {
             let expected = format!("its part to start at {next}");

@@ -1,0 +1,160 @@
+//! The second cut: each head's work into steps, and how they share the lanes of a device.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A step of a head's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HeadStep {
+    /// Q, K, V, rotary, cache.
+    Project,
+    /// Q · Kᵀ.
+    Score,
+    /// Softmax of the scores.
+    Softmax,
+    /// Weighted sum of V.
+    Context,
+    /// The head's part of the output projection.
+    Merge,
+}
+
+impl HeadStep {
+    /// All steps, in order.
+    pub const ALL: [HeadStep; 5] =
+        [HeadStep::Project, HeadStep::Score, HeadStep::Softmax, HeadStep::Context, HeadStep::Merge];
+
+    /// Its name in flags and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            HeadStep::Project => "project",
+            HeadStep::Score => "score",
+            HeadStep::Softmax => "softmax",
+            HeadStep::Context => "context",
+            HeadStep::Merge => "merge",
+        }
+    }
+}
+
+/// Where a head's work is cut into parts: `project|score+softmax+context|merge`. `attend` stands for the three in the
+/// middle; `1`, `2`, `3` and `5` are short for the usual cuts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepCut(Vec<Vec<HeadStep>>);
+
+impl StepCut {
+    /// The parts: each a run of steps, all five in order.
+    pub fn parts(&self) -> &[Vec<HeadStep>] {
+        &self.0
+    }
+}
+
+impl FromStr for StepCut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<StepCut, String> {
+        let written = match text.trim() {
+            "1" => "project+attend+merge",
+            "2" => "project|attend+merge",
+            "3" => "project|attend|merge",
+            "5" => "project|score|softmax|context|merge",
+            other => other,
+        };
+        let parts: Vec<Vec<HeadStep>> = written.split('|').map(part).collect::<Result<_, _>>()?;
+        if parts.concat() != HeadStep::ALL {
+            return Err(format!(
+                "{text:?} is no cut of the steps project, score, softmax, context, merge: write 1, 2, 3, 5 or all of \
+                 them in order, as project|score+softmax+context|merge"
+            ));
+        }
+        Ok(StepCut(parts))
+    }
+}
+
+fn part(text: &str) -> Result<Vec<HeadStep>, String> {
+    let mut steps = Vec::new();
+    for word in text.split('+').map(str::trim) {
+        match HeadStep::ALL.iter().find(|step| step.name() == word) {
+            Some(step) => steps.push(*step),
+            None if word == "attend" => steps.extend([HeadStep::Score, HeadStep::Softmax, HeadStep::Context]),
+            None => {
+                return Err(format!(
+                    "{word:?} is no step; there are project, score, softmax, context, merge (and attend, the middle three)"
+                ));
+            }
+        }
+    }
+    Ok(steps)
+}
+
+impl fmt::Display for StepCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |steps: &Vec<HeadStep>| steps.iter().map(|step| step.name()).collect::<Vec<_>>().join("+");
+        let text = self.0.iter().map(part).collect::<Vec<_>>().join("|");
+        f.write_str(&text.replace("score+softmax+context", "attend"))
+    }
+}
+
+impl Serialize for StepCut {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StepCut {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<StepCut, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The small pipeline inside a device: chunks of heads go through the parts of the step cut, each on its lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadSteps {
+    /// Which steps are done together.
+    pub cut: StepCut,
+    /// The lane of each part.
+    pub lanes: Vec<u32>,
+    /// The lane of all that is no head's: norms, MLP, embedding, logits; none: split over all lanes by output rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<u32>,
+    /// Heads that go through the steps together.
+    pub chunk: u32,
+    /// Micro-batches that take each layer together, one right after the other; 1: each leaves the stage before the next.
+    #[serde(default = "one")]
+    pub interleave: u32,
+    /// What hides behind what.
+    pub overlap: Overlap,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What hides behind what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// Nothing: one lane does all, the exchanges too.
+    None,
+    /// A chunk's later steps and exchanges behind the next chunk's earlier ones; exchanges have a lane of their own.
+    Heads,
+    /// One micro-batch's exchanges (and steps) behind another's work in the same layer.
+    Tokens,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_are_read_and_written() {
+        let read = |text: &str| text.parse::<StepCut>().map(|cut| cut.to_string());
+        assert_eq!(read("3").unwrap(), "project|attend|merge");
+        assert_eq!(read("project | score+softmax+context | merge").unwrap(), "project|attend|merge");
+        assert_eq!(read("project+score|softmax|context+merge").unwrap(), "project+score|softmax|context+merge");
+        assert_eq!(read("5").unwrap().split('|').count(), 5);
+        for wrong in ["4", "", "project|merge", "merge|attend|project", "project||merge", "project|attend|attend|merge"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}
