@@ -40,7 +40,8 @@ pub struct CutArgs {
     /// Tokens of a sequence that the KV cache has room for [default: what is needed, or the model's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
-    /// auto: 8-bit activations; f32: weights dequantised, activations and cache kept in f32 [default: auto]
+    /// auto: 8-bit activations; f32: weights dequantised, activations and cache kept in f32; the others are those of
+    /// GPUs, to plan and simulate with [default: auto; with a cluster of GPUs bf16]
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<DtypeArg>,
     /// How the KV cache keeps K and V [default: f16, or f32 with --dtype f32]
@@ -87,6 +88,14 @@ pub enum DtypeArg {
     Auto,
     /// Single precision throughout
     F32,
+    /// bfloat16, weights too
+    Bf16,
+    /// 8-bit floats, weights too
+    Fp8,
+    /// 8-bit floats with a scale per 32, weights too
+    Mxfp8,
+    /// 4-bit floats with a scale per 16, weights too
+    Nvfp4,
 }
 
 /// `--kv-dtype`.
@@ -246,8 +255,12 @@ impl CutArgs {
 
     fn numerics(&self, base: Option<Numerics>) -> Result<Numerics, Failure> {
         let activations = match self.dtype {
-            Some(DtypeArg::F32) => Activations::F32,
             Some(DtypeArg::Auto) => Activations::Int8,
+            Some(DtypeArg::F32) => Activations::F32,
+            Some(DtypeArg::Bf16) => Activations::Bf16,
+            Some(DtypeArg::Fp8) => Activations::Fp8,
+            Some(DtypeArg::Mxfp8) => Activations::Mxfp8,
+            Some(DtypeArg::Nvfp4) => Activations::Nvfp4,
             None => base.map_or(Activations::Int8, |n| n.activations),
         };
         let kv = match (self.kv_dtype, activations) {
@@ -256,9 +269,9 @@ impl CutArgs {
                     "--kv-dtype f16: --dtype f32 keeps the cache in f32; leave one of them out",
                 ));
             }
-            (Some(KvDtypeArg::F16), Activations::Int8) => KvDtype::F16,
+            (Some(KvDtypeArg::F16), _) => KvDtype::F16,
             (Some(KvDtypeArg::F32), _) | (None, Activations::F32) => KvDtype::F32,
-            (None, Activations::Int8) => match (self.dtype, base) {
+            (None, _) => match (self.dtype, base) {
                 (None, Some(base)) => base.kv,
                 _ => KvDtype::F16,
             },

@@ -34,6 +34,8 @@ pub mod lower;
 pub mod plan;
 pub mod program;
 pub mod shard;
+pub mod simulate;
 pub mod spec;
+pub mod trace;
 pub mod units;
 pub mod verify;

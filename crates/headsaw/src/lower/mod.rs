@@ -409,19 +409,22 @@ impl<'a> Lowering<'a> {
     }
 
     fn act(&mut self, lane: usize, op: Op, at: At, needs: Vec<BufId>, makes: Vec<BufId>) {
-        let work = self.count(lane, op, &at);
+        let work = self.count(lane, op, &at, &needs);
         let At { micro, layer, part, unit } = at;
         self.program.lanes[lane].actions.push(Action { op, micro, layer, part, unit, work, needs, makes });
     }
 
-    fn count(&self, lane: usize, op: Op, at: &At) -> Work {
+    fn count(&self, lane: usize, op: Op, at: &At, needs: &[BufId]) -> Work {
         let seat = self.seats[lane];
         let stage = &self.plan.stages[seat.stage];
         let counter = Counter { plan: self.plan, stage, slice: &stage.slices[seat.slice] };
         match op {
             Op::Compute(step) => counter.step(step, &at.part, at.unit.as_ref()),
             Op::AllGather(_, what) if seat.number == self.carriers().start => counter.gather(what, at.unit.as_ref()),
-            Op::AllReduce(_) => counter.added(&at.part),
+            Op::AllReduce(_) => {
+                let place = self.program.bufs[needs[0].index()].place.expect("partial sums lie somewhere");
+                counter.reduce(&at.part, self.program.places[place.index()].kind == PlaceKind::Partial(true))
+            }
             Op::AllGather(..) | Op::Recv(_) => Work::default(),
             Op::Send(chan) => {
                 let element = u64::from(self.plan.workload.numerics.activations.element_bytes());

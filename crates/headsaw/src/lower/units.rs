@@ -94,7 +94,8 @@ impl Lowering<'_> {
             self.enter(script, (set, 0, index, 0), *micro);
             for (i, layer) in layers.clone().enumerate() {
                 let version = 2 * i as u32;
-                let half = |h: u32| Half { micro: *micro, layer, version: version + h, index, key: (set, 1 + version + h) };
+                let half =
+                    |h: u32| Half { micro: *micro, layer, version: version + h, index, key: (set, 1 + version + h) };
                 self.attention_units(script, steps, half(0));
                 self.mlp_units(script, half(1));
             }

@@ -64,10 +64,10 @@ impl Counter<'_> {
 
     /// Elements of the norm that a product does for itself: with the reduce exchange and no step cut each lane
     /// normalises the whole residual.
-    fn own_norm(&self) -> (u32, u32) {
+    fn own_norm(&self) -> u32 {
         match (self.plan.exchange, &self.plan.steps) {
-            (Exchange::Reduce, None) => (self.model().width, 1),
-            _ => (0, 0),
+            (Exchange::Reduce, None) => self.model().width,
+            _ => 0,
         }
     }
 
@@ -77,26 +77,26 @@ impl Counter<'_> {
         let width = u64::from(m.width);
         let units = u64::from(part.end - part.start);
         let heads = unit.map_or(&self.slice.heads, |unit| &unit.heads);
-        let (normed, norms) = self.own_norm();
+        let normed = self.own_norm();
         match step {
-            Step::Embed => Work { elements: m.width * part_of(part) / workers(self.plan), passes: 1, ..Work::default() },
-            Step::Sample => Work { elements: m.vocab, passes: 1, ..Work::default() },
-            Step::Norm(_) => Work { elements: BLOCK * part_of(part), passes: 1, ..Work::default() },
+            Step::Embed => Work { elements: m.width * part_of(part) / workers(self.plan), ..Work::default() },
+            Step::Sample => Work { elements: m.vocab, ..Work::default() },
+            Step::Norm(_) => Work { normed: BLOCK * part_of(part), ..Work::default() },
             Step::Project => {
                 let rows = unit.map_or(units * 16, |unit| self.projected_rows(unit));
-                Work { elements: normed + rows as u32, passes: norms + 1, ..self.product(rows, width) }
+                Work { normed, elements: rows as u32, ..self.product(rows, width) }
             }
             Step::Attend | Step::Score | Step::Softmax | Step::Context => self.attention(step, heads, part, unit),
             Step::Merge => self.merge(units, heads, unit),
             Step::GateUp => {
                 let columns = mlp_inputs(m) * units * 32;
                 let active = (columns + units * 32) as u32 / 2; // reads gate and up, writes one
-                Work { elements: normed + active, passes: norms + 1, ..self.product(columns, width) }
+                Work { normed, elements: active, ..self.product(columns, width) }
             }
             Step::Down => self.down(units, unit),
             Step::Logits => {
                 let product = self.product(units * 16, width);
-                Work { weights: ends_bytes(self.plan, units * 16 * width), elements: m.width, passes: 1, ..product }
+                Work { weights: ends_bytes(self.plan, units * 16 * width), normed: m.width, ..product }
             }
         }
     }
@@ -106,7 +106,8 @@ impl Counter<'_> {
         let m = self.model();
         let group = m.heads / m.kv_heads;
         let first = &unit.heads;
-        let known = if first.start > self.slice.heads.start { first.start.div_ceil(group) } else { first.start / group };
+        let known =
+            if first.start > self.slice.heads.start { first.start.div_ceil(group) } else { first.start / group };
         let kv_heads = u64::from(first.end.div_ceil(group).saturating_sub(known));
         (u64::from(first.end - first.start) + 2 * kv_heads) * u64::from(m.head_width)
     }
@@ -132,14 +133,12 @@ impl Counter<'_> {
     /// The output projection's columns of some heads.
     fn merge(&self, blocks: u64, heads: &Range<u32>, unit: Option<&Unit>) -> Work {
         let m = self.model();
-        let (heads, nodes) = match self.plan.exchange {
-            Exchange::Reduce => (heads.end - heads.start, head_pieces(m, self.slice).len()),
-            Exchange::Gather => match unit {
-                Some(unit) => (self.gathered_heads(unit.number), 0),
-                None => (m.heads, 0),
-            },
+        let heads = match (self.plan.exchange, unit) {
+            (Exchange::Reduce, _) => part_of(heads),
+            (Exchange::Gather, Some(unit)) => self.gathered_heads(unit.number),
+            (Exchange::Gather, None) => m.heads,
         };
-        self.partial(blocks, u64::from(heads * m.head_width), nodes as u64)
+        self.product(blocks * 32, u64::from(heads * m.head_width))
     }
 
     /// (gather) Heads of all devices that come with a chunk.
@@ -149,15 +148,14 @@ impl Counter<'_> {
     }
 
     fn down(&self, blocks: u64, unit: Option<&Unit>) -> Work {
-        let m = self.model();
-        let (columns, nodes) = match self.plan.exchange {
-            Exchange::Reduce => (part_of(&self.slice.ffn), ffn_pieces(m, self.slice).len()),
-            Exchange::Gather => match unit {
-                Some(unit) => (self.stage.slices.iter().map(|slice| self.piece_columns(slice, unit.number)).sum(), 0),
-                None => (m.ffn, 0),
-            },
+        let columns = match (self.plan.exchange, unit) {
+            (Exchange::Reduce, _) => part_of(&self.slice.ffn),
+            (Exchange::Gather, Some(unit)) => {
+                self.stage.slices.iter().map(|slice| self.piece_columns(slice, unit.number)).sum()
+            }
+            (Exchange::Gather, None) => self.model().ffn,
         };
-        self.partial(blocks, u64::from(columns), nodes as u64)
+        self.product(blocks * 32, u64::from(columns))
     }
 
     /// (gather) Columns of the `number`th piece of a slice's MLP.
@@ -166,24 +164,18 @@ impl Counter<'_> {
         (blocks.end * BLOCK).min(part_of(&slice.ffn)) - (blocks.start * BLOCK).min(part_of(&slice.ffn))
     }
 
-    fn partial(&self, blocks: u64, columns: u64, nodes: u64) -> Work {
-        let sent = match self.plan.exchange {
-            Exchange::Reduce if self.stage.slices.len() > 1 => self.sum_bytes(blocks, nodes),
-            _ => Bytes(0),
-        };
-        Work { sent, ..self.product(blocks * 32, columns) }
-    }
-
-    /// Partial sums on a link: here each node of the tree travels in single precision; GPUs send one vector.
-    fn sum_bytes(&self, blocks: u64, nodes: u64) -> Bytes {
+    /// What a device offers to a sum of attention's heads or the MLP's columns, and adds to these blocks of its
+    /// residual: here each node of the tree travels in single precision; GPUs send one vector.
+    pub fn reduce(&self, part: &Range<u32>, mlp: bool) -> Work {
         let activations = self.plan.workload.numerics.activations;
-        let vectors = if activations.run_here() { nodes } else { 1 };
-        Bytes(u64::from(activations.element_bytes()) * 32 * blocks * vectors)
-    }
-
-    /// What a device does when partial sums have come: adds them to these blocks of the residual.
-    pub fn added(&self, part: &Range<u32>) -> Work {
-        Work { elements: BLOCK * part_of(part), passes: 1, ..Work::default() }
+        let pieces = if mlp { ffn_pieces(self.model(), self.slice) } else { head_pieces(self.model(), self.slice) };
+        let vectors = if activations.run_here() { pieces.len() as u64 } else { 1 };
+        let elements = BLOCK * part_of(part);
+        let sent = match self.stage.slices.len() {
+            1 => Bytes(0),
+            _ => Bytes(u64::from(activations.element_bytes()) * u64::from(elements) * vectors),
+        };
+        Work { sent, elements, ..Work::default() }
     }
 
     /// What a device offers in a gather, per token.
@@ -203,8 +195,7 @@ impl Counter<'_> {
                 sent_blocks(self.plan, part_of(heads) * m.head_width.div_ceil(BLOCK))
             }
             Gathered::Hidden => {
-                let columns =
-                    unit.map_or(part_of(&self.slice.ffn), |unit| self.piece_columns(self.slice, unit.number));
+                let columns = unit.map_or(part_of(&self.slice.ffn), |unit| self.piece_columns(self.slice, unit.number));
                 sent_blocks(self.plan, columns.div_ceil(BLOCK))
             }
         };

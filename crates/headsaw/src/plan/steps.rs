@@ -153,7 +153,8 @@ mod tests {
         assert_eq!(read("project | score+softmax+context | merge").unwrap(), "project|attend|merge");
         assert_eq!(read("project+score|softmax|context+merge").unwrap(), "project+score|softmax|context+merge");
         assert_eq!(read("5").unwrap().split('|').count(), 5);
-        for wrong in ["4", "", "project|merge", "merge|attend|project", "project||merge", "project|attend|attend|merge"] {
+        for wrong in ["4", "", "project|merge", "merge|attend|project", "project||merge", "project|attend|attend|merge"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

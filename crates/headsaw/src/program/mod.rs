@@ -130,10 +130,10 @@ pub struct Work {
     pub product: [u32; 2],
     /// Attention's Q heads and KV heads.
     pub heads: [u32; 2],
-    /// Elements per token that are read and written one by one (norms, rotary, activation, residual).
+    /// Elements per token that it normalises.
+    pub normed: u32,
+    /// Elements per token that it reads and writes one by one otherwise: rotary, activation, residual.
     pub elements: u32,
-    /// In how many passes over them.
-    pub passes: u32,
 }
 
 /// What an action does.

@@ -1,0 +1,79 @@
+//! What a simulation asks of a cost model.
+
+use super::table::Price;
+use crate::program::{Step, Work};
+use crate::spec::cluster::DeviceId;
+use crate::units::{Bytes, BytesPerSecond, Seconds};
+
+/// What a micro-batch carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Load {
+    /// Sequences.
+    pub sequences: u32,
+    /// New tokens of each.
+    pub tokens: u32,
+    /// Cached tokens of each, before the new ones.
+    pub past: u32,
+}
+
+impl Load {
+    /// Rows of activations.
+    pub fn rows(&self) -> u32 {
+        self.sequences.saturating_mul(self.tokens)
+    }
+}
+
+/// A way of bringing parts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Collective {
+    /// Partial sums, everybody has the sum.
+    AllReduce,
+    /// Parts, everybody has all.
+    AllGather,
+}
+
+/// Devices that disturb each other when they compute at the same time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Domain {
+    /// Its number; a GPU is one of its own, the CPU devices of a machine are one together.
+    pub id: u32,
+    /// Memory rate that its busy lanes share.
+    pub bytes_per_second: BytesPerSecond,
+    /// What busy lanes can do together.
+    pub capacity: Capacity,
+}
+
+/// What `k` busy lanes can do together, in lanes that work alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Capacity {
+    /// `1 + overlap · (k − 1)`: a second lane adds its share only.
+    Overlap(f64),
+    /// `min(k, cores)`: lanes are threads.
+    Cores(u32),
+}
+
+impl Capacity {
+    /// The speed of each of `k` busy lanes, 1 alone.
+    pub fn speed(self, k: usize) -> f64 {
+        let k = k as f64;
+        let all = match self {
+            Capacity::Overlap(overlap) => 1.0 + overlap * (k - 1.0),
+            Capacity::Cores(cores) => f64::from(cores),
+        };
+        (all / k).min(1.0)
+    }
+}
+
+/// What actions take.
+pub trait CostModel {
+    /// A step on one lane that has its device to itself.
+    fn compute(&self, device: DeviceId, step: Step, work: &Work, load: Load) -> Price;
+    /// From one device to another.
+    fn transfer(&self, from: DeviceId, to: DeviceId, bytes: Bytes) -> Seconds;
+    /// Parts of so many bytes of each device, from when the last has come.
+    fn collective(&self, what: Collective, devices: &[DeviceId], bytes: Bytes) -> Seconds;
+    /// From the end of one action to the start of another, on another lane of the device, that waited for it.
+    fn hand_over(&self, device: DeviceId) -> Seconds;
+    /// With whom a device shares.
+    fn domain(&self, device: DeviceId) -> Domain;
+}

@@ -1,0 +1,254 @@
+//! The event loop.
+
+use super::Stuck;
+use super::prepare::{Kind, Prepared, Task};
+use super::share::Shared;
+use super::times::Times;
+use crate::program::text;
+use crate::trace::{Source, Span, Trace};
+use crate::units::Seconds;
+
+/// Messages that a channel holds: with one in it the next send waits.
+const ROOM: u32 = 1;
+
+/// Where a lane is.
+#[derive(Debug, Clone, Copy)]
+struct Lane {
+    /// Actions done in all.
+    done: u64,
+    /// The next action's place in the round, and the round.
+    next: u32,
+    round: u32,
+    /// When the action in hand began.
+    start: f64,
+    /// It stands at a collective or a channel, or for a value.
+    waits: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Channel {
+    arrived: u32,
+    inside: u32,
+    sender: Option<u32>,
+    receiver: Option<u32>,
+}
+
+struct Play<'a> {
+    prepared: &'a Prepared<'a>,
+    now: f64,
+    lanes: Vec<Lane>,
+    times: Times,
+    chans: Vec<Channel>,
+    /// Members of each group that have come to its next collective.
+    came: Vec<u32>,
+    /// For each lane, who waits until it has done so many actions.
+    waiters: Vec<Vec<(u64, u32)>>,
+    /// Lanes that may go on now.
+    ready: Vec<u32>,
+    shared: Vec<Shared>,
+    /// Lane by lane, each in order.
+    spans: Vec<Span>,
+}
+
+/// Plays all rounds.
+pub fn play(prepared: &Prepared) -> Result<Trace, Stuck> {
+    let mut play = Play::new(prepared);
+    play.ready.extend((0..play.lanes.len() as u32).rev());
+    loop {
+        while let Some(lane) = play.ready.pop() {
+            play.go_on(lane);
+        }
+        let Some((now, lane)) = play.times.first() else { break };
+        play.now = now;
+        play.finish(lane);
+    }
+    play.end()
+}
+
+impl<'a> Play<'a> {
+    fn new(prepared: &'a Prepared<'a>) -> Play<'a> {
+        let program = prepared.program;
+        let lane = Lane { done: 0, next: 0, round: 0, start: 0.0, waits: false };
+        let nothing = Span { lane: 0, action: 0, round: 0, start: Seconds(0.0), end: Seconds(0.0) };
+        let full =
+            |chan: &crate::program::Chan| Channel { arrived: chan.initial, inside: chan.initial, ..Channel::default() };
+        Play {
+            prepared,
+            now: 0.0,
+            lanes: vec![lane; program.lanes.len()],
+            times: Times::new(program.lanes.len()),
+            chans: program.chans.iter().map(full).collect(),
+            came: vec![0; program.groups.len()],
+            waiters: vec![Vec::new(); program.lanes.len()],
+            ready: Vec::new(),
+            shared: prepared.domains.iter().map(|domain| Shared::new(*domain)).collect(),
+            spans: vec![nothing; prepared.tasks.len() * prepared.loads.len()],
+        }
+    }
+
+    fn task(&self, lane: u32) -> Option<&'a Task> {
+        let Lane { next, round, .. } = self.lanes[lane as usize];
+        let begins = &self.prepared.begins;
+        let at = begins[lane as usize] + next;
+        let more = (round as usize) < self.prepared.loads.len() && at < begins[lane as usize + 1];
+        more.then(|| &self.prepared.tasks[at as usize])
+    }
+
+    fn length(&self, lane: u32) -> u32 {
+        self.prepared.begins[lane as usize + 1] - self.prepared.begins[lane as usize]
+    }
+
+    /// A lane begins its next action, if nothing keeps it waiting.
+    fn go_on(&mut self, lane: u32) {
+        let Some(task) = self.task(lane) else { return };
+        if !self.values_there(lane, task) {
+            return;
+        }
+        match task.kind {
+            Kind::Compute => self.begin(lane, task),
+            Kind::Send(chan) => self.send(lane, task, chan as usize),
+            Kind::Recv(chan) => self.receive(lane, chan as usize),
+            Kind::Meet(group) => self.meet(lane, task, group as usize),
+        }
+    }
+
+    /// Are all values made? Else the lane is called when the maker is done.
+    fn values_there(&mut self, lane: u32, task: &Task) -> bool {
+        let waits = &self.prepared.waits[task.waits.0 as usize..task.waits.1 as usize];
+        let round = u64::from(self.lanes[lane as usize].round);
+        for wait in waits {
+            let target = round * u64::from(self.length(wait.lane)) + u64::from(wait.done);
+            if self.lanes[wait.lane as usize].done < target {
+                self.waiters[wait.lane as usize].push((target, lane));
+                self.lanes[lane as usize].waits = true;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A lane that waited is told later than one that did not.
+    fn late(&mut self, lane: u32) -> f64 {
+        let waited = std::mem::replace(&mut self.lanes[lane as usize].waits, false);
+        if waited { self.prepared.hand_over[lane as usize] } else { 0.0 }
+    }
+
+    fn begin(&mut self, lane: u32, task: &Task) {
+        let late = self.late(lane);
+        let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
+        self.lanes[lane as usize].start = self.now + late;
+        match self.prepared.domain_of[lane as usize] {
+            None => self.times.set(lane, self.now + late + price.seconds.0),
+            Some(domain) => {
+                let seconds = late + price.seconds.0;
+                self.shared[domain as usize].begin(self.now, lane, seconds, price.streamed.0 as f64);
+                self.reset(domain);
+            }
+        }
+    }
+
+    /// Speeds have changed: so have the times of all busy lanes.
+    fn reset(&mut self, domain: u32) {
+        let shared = &self.shared[domain as usize];
+        for busy in &shared.busy {
+            self.times.set(busy.lane, shared.done(self.now, busy));
+        }
+    }
+
+    fn send(&mut self, lane: u32, task: &Task, chan: usize) {
+        if self.chans[chan].inside >= ROOM {
+            self.chans[chan].sender = Some(lane);
+            return;
+        }
+        self.chans[chan].inside += 1;
+        let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
+        let late = self.late(lane);
+        self.lanes[lane as usize].start = self.now + late;
+        self.times.set(lane, self.now + late + price.seconds.0);
+    }
+
+    fn receive(&mut self, lane: u32, chan: usize) {
+        let channel = &mut self.chans[chan];
+        if channel.arrived == 0 {
+            channel.receiver = Some(lane);
+            self.lanes[lane as usize].waits = true;
+            return;
+        }
+        channel.arrived -= 1;
+        channel.inside -= 1;
+        let sender = channel.sender.take();
+        self.ready.extend(sender);
+        let late = self.late(lane);
+        self.lanes[lane as usize].start = self.now + late;
+        self.times.set(lane, self.now + late);
+    }
+
+    fn meet(&mut self, lane: u32, task: &Task, group: usize) {
+        self.came[group] += 1;
+        let members = &self.prepared.program.groups[group].lanes;
+        if (self.came[group] as usize) < members.len() {
+            return;
+        }
+        self.came[group] = 0;
+        let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
+        for member in members {
+            self.lanes[member.index()].waits = false;
+            self.lanes[member.index()].start = self.now;
+            self.times.set(member.0, self.now + price.seconds.0);
+        }
+    }
+
+    /// A lane's action is done.
+    fn finish(&mut self, lane: u32) {
+        self.times.set(lane, f64::INFINITY);
+        let task = self.task(lane).expect("a lane that is done with something");
+        let place = self.prepared.begins[lane as usize] as usize * self.prepared.loads.len();
+        let held = &mut self.lanes[lane as usize];
+        let (start, end) = (Seconds(held.start), Seconds(self.now));
+        let span = Span { lane, action: held.next, round: held.round, start, end };
+        self.spans[place + held.done as usize] = span;
+        held.done += 1;
+        held.next += 1;
+        let done = held.done;
+        if held.next == self.length(lane) {
+            let held = &mut self.lanes[lane as usize];
+            (held.next, held.round) = (0, held.round + 1);
+        }
+        match task.kind {
+            Kind::Send(chan) => {
+                let channel = &mut self.chans[chan as usize];
+                channel.arrived += 1;
+                let receiver = channel.receiver.take();
+                self.ready.extend(receiver);
+            }
+            Kind::Compute => {
+                if let Some(domain) = self.prepared.domain_of[lane as usize] {
+                    self.shared[domain as usize].end(self.now, lane);
+                    self.reset(domain);
+                }
+            }
+            Kind::Recv(_) | Kind::Meet(_) => {}
+        }
+        let ready = &mut self.ready;
+        self.waiters[lane as usize].retain(|(target, waiter)| {
+            let there = *target <= done;
+            if there {
+                ready.push(*waiter);
+            }
+            !there
+        });
+        self.ready.push(lane);
+    }
+
+    fn end(self) -> Result<Trace, Stuck> {
+        let program = self.prepared.program;
+        let stuck = (0..self.lanes.len() as u32).find(|lane| self.task(*lane).is_some());
+        if let Some(lane) = stuck {
+            let held = &program.lanes[lane as usize];
+            let action = &held.actions[self.lanes[lane as usize].next as usize];
+            let word = text::word(program, action.op);
+            return Err(Stuck(format!("{} lane {} waits at {word}{}", held.device, held.number, action.micro.0)));
+        }
+        Ok(Trace { source: Source::Simulated, lanes: Trace::lanes_of(program), spans: self.spans })
+    }
+}

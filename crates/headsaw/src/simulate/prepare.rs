@@ -1,0 +1,265 @@
+//! A program made ready to be played: who waits for whom, and what each action takes.
+
+use super::Rounds;
+use crate::cost::{Collective, CostModel, Domain, Load, Price};
+use crate::program::*;
+use crate::spec::cluster::DeviceId;
+use crate::units::Bytes;
+use std::collections::{BTreeMap, HashMap};
+
+/// What an action does, as far as time is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Takes its time on its own.
+    Compute,
+    /// Puts a message into a channel.
+    Send(u32),
+    /// Takes one out.
+    Recv(u32),
+    /// Meets the others of a group.
+    Meet(u32),
+}
+
+/// An action.
+#[derive(Debug, Clone, Copy)]
+pub struct Task {
+    /// What.
+    pub kind: Kind,
+    /// Actions of the same class take the same time with the same load.
+    pub class: u32,
+    /// The micro-batch slot.
+    pub micro: u32,
+    /// What it waits for: a run of `Prepared::waits`.
+    pub waits: (u32, u32),
+}
+
+/// Waits until a lane has done so many actions of the round.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// The lane.
+    pub lane: u32,
+    /// So many.
+    pub done: u32,
+}
+
+/// A program made ready.
+pub struct Prepared<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// For each lane, where its actions begin; and where the last ones end.
+    pub begins: Vec<u32>,
+    /// All actions, lane by lane.
+    pub tasks: Vec<Task>,
+    /// What they wait for.
+    pub waits: Vec<Wait>,
+    /// Each lane's domain, where its lanes share anything.
+    pub domain_of: Vec<Option<u32>>,
+    /// These domains.
+    pub domains: Vec<Domain>,
+    /// Seconds from a maker on another lane to who waited.
+    pub hand_over: Vec<f64>,
+    /// For each round and slot, which of the loads.
+    pub loads: Vec<Vec<u32>>,
+    /// `[load][class]`.
+    prices: Vec<Vec<Price>>,
+}
+
+/// What makes actions equal: the kind of work, between whom, how much.
+#[derive(PartialEq, Eq, Hash)]
+enum Class {
+    Compute(u32, Step, Work),
+    Transfer(DeviceId, DeviceId, Bytes, bool),
+    Collective(Collective, u32, Bytes),
+    Nothing,
+}
+
+impl<'a> Prepared<'a> {
+    /// Prices and edges of a program.
+    pub fn new(program: &'a Program, cost: &dyn CostModel, rounds: &Rounds) -> Prepared<'a> {
+        let makers = makers(program);
+        let mut classes = Classes::new(program);
+        let (mut begins, mut tasks, mut waits) = (vec![0], Vec::new(), Vec::new());
+        for (number, lane) in program.lanes.iter().enumerate() {
+            for action in &lane.actions {
+                let first = waits.len() as u32;
+                waits_of(action, number as u32, &makers, &mut waits);
+                let waits = (first, waits.len() as u32);
+                tasks.push(Task {
+                    kind: kind(action.op),
+                    class: classes.of(lane, action),
+                    micro: action.micro.0,
+                    waits,
+                });
+            }
+            begins.push(tasks.len() as u32);
+        }
+        let (loads, distinct) = distinct(rounds);
+        let prices = distinct.iter().map(|load| classes.prices(cost, *load)).collect();
+        let (domain_of, domains) = domains(program, cost);
+        let hand_over = program.lanes.iter().map(|lane| cost.hand_over(lane.device).0).collect();
+        Prepared { program, begins, tasks, waits, domain_of, domains, hand_over, loads, prices }
+    }
+
+    /// What an action takes in a round.
+    pub fn price(&self, task: &Task, round: usize) -> Price {
+        self.prices[self.loads[round][task.micro as usize] as usize][task.class as usize]
+    }
+}
+
+fn kind(op: Op) -> Kind {
+    match op {
+        Op::Compute(_) => Kind::Compute,
+        Op::Send(chan) => Kind::Send(chan.0),
+        Op::Recv(chan) => Kind::Recv(chan.0),
+        Op::AllReduce(group) | Op::AllGather(group, _) => Kind::Meet(group.0),
+    }
+}
+
+/// Who makes each value: lane, and how many actions of the round it has done then.
+fn makers(program: &Program) -> Vec<Wait> {
+    let mut makers = vec![Wait { lane: u32::MAX, done: 0 }; program.bufs.len()];
+    for (lane, held) in program.lanes.iter().enumerate() {
+        for (at, action) in held.actions.iter().enumerate() {
+            for buf in &action.makes {
+                makers[buf.index()] = Wait { lane: lane as u32, done: at as u32 + 1 };
+            }
+        }
+    }
+    makers
+}
+
+/// The waits of an action on other lanes, one a lane; its own lane does things in order.
+fn waits_of(action: &Action, lane: u32, makers: &[Wait], waits: &mut Vec<Wait>) {
+    let first = waits.len();
+    for buf in &action.needs {
+        let maker = makers[buf.index()];
+        if maker.lane == lane || maker.lane == u32::MAX {
+            continue;
+        }
+        match waits[first..].iter_mut().find(|wait| wait.lane == maker.lane) {
+            Some(wait) => wait.done = wait.done.max(maker.done),
+            None => waits.push(maker),
+        }
+    }
+}
+
+/// Which loads there are, and which of them each round's slots carry.
+fn distinct(rounds: &Rounds) -> (Vec<Vec<u32>>, Vec<Load>) {
+    let mut numbers: BTreeMap<Load, u32> = BTreeMap::new();
+    let mut distinct = Vec::new();
+    let mut number = |load: &Load| {
+        *numbers.entry(*load).or_insert_with(|| {
+            distinct.push(*load);
+            distinct.len() as u32 - 1
+        })
+    };
+    let loads = rounds.0.iter().map(|slots| slots.iter().map(&mut number).collect()).collect();
+    (loads, distinct)
+}
+
+/// Domains in which more than one lane computes; others share nothing.
+fn domains(program: &Program, cost: &dyn CostModel) -> (Vec<Option<u32>>, Vec<Domain>) {
+    let computes = |lane: &Lane| lane.actions.iter().any(|action| matches!(action.op, Op::Compute(_)));
+    let mut lanes: BTreeMap<u32, (Domain, Vec<usize>)> = BTreeMap::new();
+    for (number, lane) in program.lanes.iter().enumerate().filter(|(_, lane)| computes(lane)) {
+        let domain = cost.domain(lane.device);
+        lanes.entry(domain.id).or_insert((domain, Vec::new())).1.push(number);
+    }
+    let mut domain_of = vec![None; program.lanes.len()];
+    let mut domains = Vec::new();
+    for (domain, lanes) in lanes.into_values().filter(|(_, lanes)| lanes.len() > 1) {
+        lanes.iter().for_each(|lane| domain_of[*lane] = Some(domains.len() as u32));
+        domains.push(domain);
+    }
+    (domain_of, domains)
+}
+
+/// The classes of a program's actions.
+struct Classes<'a> {
+    program: &'a Program,
+    numbers: HashMap<Class, u32>,
+    /// A device of each class.
+    examples: Vec<(DeviceId, Op, Work)>,
+    /// For each group, what each member offers in a collective: the largest offer counts.
+    offers: HashMap<Call, Bytes>,
+}
+
+impl<'a> Classes<'a> {
+    fn new(program: &'a Program) -> Classes<'a> {
+        let mut offers: HashMap<_, Bytes> = HashMap::new();
+        for action in program.lanes.iter().flat_map(|lane| &lane.actions) {
+            if let Some(call) = call(action) {
+                let most = offers.entry(call).or_default();
+                *most = (*most).max(action.work.sent);
+            }
+        }
+        Classes { program, numbers: HashMap::new(), examples: Vec::new(), offers }
+    }
+
+    fn of(&mut self, lane: &Lane, action: &Action) -> u32 {
+        let mut work = action.work;
+        let class = match action.op {
+            Op::Compute(step) => Class::Compute(lane.device.0, step, work),
+            Op::Send(chan) => {
+                let chan = &self.program.chans[chan.index()];
+                let to = self.program.lanes[chan.to.index()].device;
+                Class::Transfer(lane.device, to, work.sent, matches!(chan.carries, Carries::Header(_)))
+            }
+            Op::Recv(_) => Class::Nothing,
+            Op::AllReduce(group) | Op::AllGather(group, _) => {
+                let call = call(action).expect("a collective");
+                work.sent = self.offers[&call];
+                Class::Collective(call.1, group.0, work.sent)
+            }
+        };
+        let next = self.examples.len() as u32;
+        *self.numbers.entry(class).or_insert_with(|| {
+            self.examples.push((lane.device, action.op, work));
+            next
+        })
+    }
+
+    fn prices(&self, cost: &dyn CostModel, load: Load) -> Vec<Price> {
+        self.examples.iter().map(|(device, op, work)| self.price(cost, load, *device, *op, work)).collect()
+    }
+
+    fn price(&self, cost: &dyn CostModel, load: Load, device: DeviceId, op: Op, work: &Work) -> Price {
+        let rows = u64::from(load.rows());
+        let alone = |seconds| Price { seconds, streamed: Bytes(0) };
+        let devices = |group: GroupId| -> Vec<DeviceId> {
+            let lanes = &self.program.groups[group.index()].lanes;
+            let mut devices: Vec<DeviceId> = lanes.iter().map(|lane| self.program.lanes[lane.index()].device).collect();
+            devices.dedup();
+            devices
+        };
+        match op {
+            Op::Compute(step) => cost.compute(device, step, work, load),
+            Op::Send(chan) => {
+                let Chan { to, carries, .. } = self.program.chans[chan.index()];
+                let rows = match carries {
+                    Carries::Header(_) => 1,
+                    Carries::Logits { .. } => u64::from(load.sequences),
+                    Carries::Residual { .. } => rows,
+                };
+                alone(cost.transfer(device, self.program.lanes[to.index()].device, work.sent * rows))
+            }
+            Op::Recv(_) => Price::default(),
+            Op::AllReduce(group) => alone(cost.collective(Collective::AllReduce, &devices(group), work.sent * rows)),
+            Op::AllGather(group, _) => alone(cost.collective(Collective::AllGather, &devices(group), work.sent * rows)),
+        }
+    }
+}
+
+/// A collective by group, micro-batch, layer and unit.
+type Call = (u32, Collective, MicroId, Option<u32>, Option<u32>);
+
+/// Which collective an action is a part of.
+fn call(action: &Action) -> Option<Call> {
+    let (group, what) = match action.op {
+        Op::AllReduce(group) => (group, Collective::AllReduce),
+        Op::AllGather(group, _) => (group, Collective::AllGather),
+        Op::Compute(_) | Op::Send(_) | Op::Recv(_) => return None,
+    };
+    let unit = action.unit.as_ref().map(|unit| unit.number);
+    Some((group.0, what, action.micro, action.layer, unit))
+}

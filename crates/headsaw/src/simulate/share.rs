@@ -1,0 +1,81 @@
+//! Lanes that share: how fast each goes while others are busy too.
+
+use crate::cost::Domain;
+
+/// A busy lane of a domain.
+#[derive(Debug, Clone, Copy)]
+pub struct Busy {
+    /// The lane.
+    pub lane: u32,
+    /// Seconds that are left, were it alone.
+    pub left: f64,
+    /// Memory that it reads a second, were it alone.
+    pub rate: f64,
+    /// How fast it goes; 1 alone.
+    pub speed: f64,
+}
+
+/// A domain and its busy lanes.
+pub struct Shared {
+    domain: Domain,
+    /// Who is busy.
+    pub busy: Vec<Busy>,
+    since: f64,
+}
+
+impl Shared {
+    /// Nobody is busy.
+    pub fn new(domain: Domain) -> Shared {
+        Shared { domain, busy: Vec::new(), since: 0.0 }
+    }
+
+    /// A lane begins.
+    pub fn begin(&mut self, now: f64, lane: u32, seconds: f64, streamed: f64) {
+        self.advance(now);
+        let rate = if seconds > 0.0 { streamed / seconds } else { 0.0 };
+        self.busy.push(Busy { lane, left: seconds, rate, speed: 1.0 });
+        self.settle();
+    }
+
+    /// A lane ends.
+    pub fn end(&mut self, now: f64, lane: u32) {
+        self.advance(now);
+        self.busy.retain(|busy| busy.lane != lane);
+        self.settle();
+    }
+
+    /// When a busy lane will be done as things are.
+    pub fn done(&self, now: f64, busy: &Busy) -> f64 {
+        now + busy.left / busy.speed
+    }
+
+    fn advance(&mut self, now: f64) {
+        let passed = now - self.since;
+        for busy in &mut self.busy {
+            busy.left = (busy.left - busy.speed * passed).max(0.0);
+        }
+        self.since = now;
+    }
+
+    /// Speeds from here on: the units' shares first, then memory by max-min fairness (who wants less than an equal share
+    /// gets it, the others share what is left: Bertsekas & Gallager 1992, section 6.5.2).
+    fn settle(&mut self) {
+        let speed = self.domain.capacity.speed(self.busy.len().max(1));
+        let mut left = self.domain.bytes_per_second.0;
+        let wants: f64 = self.busy.iter().map(|busy| speed * busy.rate).sum();
+        self.busy.iter_mut().for_each(|busy| busy.speed = speed);
+        if wants <= left {
+            return;
+        }
+        let mut order: Vec<usize> = (0..self.busy.len()).collect();
+        order.sort_by(|a, b| self.busy[*a].rate.total_cmp(&self.busy[*b].rate));
+        for (served, i) in order.iter().enumerate() {
+            let fair = left / (order.len() - served) as f64;
+            let busy = &mut self.busy[*i];
+            if speed * busy.rate > fair {
+                busy.speed = fair / busy.rate;
+            }
+            left -= busy.speed * busy.rate;
+        }
+    }
+}
