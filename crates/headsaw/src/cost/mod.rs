@@ -1,10 +1,14 @@
 //! What an action takes: seconds, from a cluster's data sheet, fitted constants and measured tables.
 
 mod attention;
+mod collective;
+mod group;
 mod model;
 pub mod table;
 mod tiles;
 
 pub use attention::{AttentionShape, LaneSeconds, attention, fused_lanes, unfused};
+pub use collective::{Kernels, all_gather, all_reduce, all_reduce_by, all_to_all, reduce_scatter, send};
+pub use group::GroupShape;
 pub use model::{Capacity, Collective, CostModel, Domain, Load};
 pub use table::Price;

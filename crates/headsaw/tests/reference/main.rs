@@ -4,4 +4,5 @@ mod attention;
 mod data;
 mod flash3;
 mod kinds;
+mod links;
 mod search;

@@ -16,7 +16,7 @@ mod walk;
 pub use attention::{AttentionFit, AttentionKernel};
 pub use device::{Device, DeviceId};
 pub use kind::{DeviceKind, Gpu, Precision, Prices, StepLanes};
-pub use level::Level;
+pub use level::{Level, Wiring};
 pub use problem::Problem;
 pub use product::ProductFit;
 pub use read::{read, write};
