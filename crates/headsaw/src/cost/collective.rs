@@ -4,13 +4,14 @@
 //! for `all_reduce` (Thakur, Rabenseifner and Gropp, 2005, §4.1 and §4.4; Patarasuk and Yuan, 2009). NCCL runs it in
 //! three protocols; where nodes are crossed it also has a double binary tree of 2 ⌈log₂ nodes⌉ steps (Sanders, Speck and
 //! Träff, 2009; NCCL 2.4), and where a switch adds up (NVLink SHARP) each device sends its bytes once and gets the sum
-//! once. Over levels, reducing inside, then across, then gathering inside is the same volume in fewer steps (Thakur et
-//! al., §5; the recursion is Rabenseifner's idea with a ring at each level).
+//! once. Across nodes a sum can be scattered inside, reduced across and gathered inside: the same volume in fewer steps
+//! (Rabenseifner's scatter and gather, a level at a time).
 //!
-//! Latencies are counted in `Level::latency_seconds`, the step of a ring of small messages. The numbers of `LIBRARY` that
-//! say how much a step and a byte cost in another protocol are NCCL's own (`src/graph/tuning.cc` of 2.18, `hwLat` and
-//! `ncclTopoTuneModel`); those that say what a call costs before the first step were fitted together over A100 and H100
-//! (vTrain's, vidur's and aiconfigurator's tables, group sizes 2 and 8 of the latter two, 2, 4 and 8 of vTrain's).
+//! Latencies are counted in `Level::latency_seconds`, the step of a ring of small messages. How much a step and a byte
+//! cost in another protocol is NCCL's own estimate (2.18, `src/graph/tuning.cc`: `hwLat`, `ncclTopoTuneModel`). What a
+//! call costs before its first step, `TURN`, and the shares of switch and peers hold for all kinds: they were fitted on
+//! A100 and H100 together (vTrain's, vidur's and aiconfigurator's tables, with a look at all group sizes). A kind's own
+//! are the two of its level; `tests/reference/links.rs` leaves group sizes out of their fit.
 
 use super::group::{GroupShape, crossings};
 use crate::spec::cluster::{Level, Wiring};
@@ -157,7 +158,7 @@ fn fill_seconds(levels: &[Level], bytes: f64) -> f64 {
 fn halves(levels: &[Level], group: GroupShape) -> Option<(GroupShape, GroupShape)> {
     let network = levels.iter().position(|level| level.wiring == Wiring::Rails)?;
     let nodes = group.blocks(levels[network.checked_sub(1)?].devices);
-    if nodes == 1 || nodes == group.size || group.size % nodes != 0 {
+    if nodes == 1 || nodes == group.size || !group.size.is_multiple_of(nodes) {
         return None;
     }
     let size = group.size / nodes;
