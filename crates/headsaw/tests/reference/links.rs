@@ -61,7 +61,7 @@ impl Table {
 
     fn is_first(&self, row: &Row) -> bool {
         match self.halved_by {
-            [] => row.bytes.ilog2() % 2 == 0,
+            [] => row.bytes.ilog2().is_multiple_of(2),
             sizes => sizes.contains(&row.devices),
         }
     }

@@ -42,7 +42,6 @@ const RULES: &[Rule] = &[
     rule("queries", "a positive number of queries", 1.0, u32::MAX as f64),
     rule("keys", "a positive number of keys", 1.0, u32::MAX as f64),
     or_zero("overlap", "a share from 0 to 1", 1.0),
-    rule("efficiency", "a share above 0, at most 1", 0.0, 1.0),
     rule("bytes_per_second", "a positive number of bytes a second, at most 1e17", 0.0, 1e17),
     rule("flops_per_second", "a positive number of operations a second, at most 1e20", 0.0, 1e20),
     rule("_per_second", "a positive number a second, at most 1e20", 0.0, 1e20),
