@@ -41,9 +41,9 @@ const TURN: f64 = 0.5;
 /// A tree moves the bytes up and down, at this share of the rate (NCCL: 0.92 and, for its shape, 0.85).
 const TREE_SHARE: f64 = 0.92 * 0.85;
 
-/// Reducing in the switch: steps of latency in all, and share of the data sheet's rate.
+/// Reducing in the switch: steps of latency in all, and share of a ring's rate.
 const SWITCH_STEPS: f64 = 62.5;
-const SWITCH_SHARE: f64 = 0.64;
+const SWITCH_SHARE: f64 = 0.67;
 
 /// Device to device (send, all-to-all): steps of latency before the first message, further ones until a peer's message
 /// has filled its buffer, that buffer, and share of the data sheet's rate.
@@ -87,8 +87,8 @@ pub fn all_reduce_by(kernels: Kernels, levels: &[Level], group: GroupShape, byte
     let flat = path.ring(2.0, bytes.0).min(path.tree(bytes.0)).min(path.in_switch(bytes.0));
     let Some((inner, outer)) = halves(levels, group) else { return Seconds(flat) };
     let part = Bytes(bytes.0.div_ceil(u64::from(inner.size)));
-    let inside = reduce_scatter(levels, inner, bytes).0 + all_gather(levels, inner, bytes).0;
-    Seconds(flat.min(inside + all_reduce_by(Kernels::Library, levels, outer, part).0))
+    let (scatter, across) = (one_lap(levels, inner, bytes).0, all_reduce_by(Kernels::Library, levels, outer, part).0);
+    Seconds(flat.min(2.0 * scatter + across)) // gathering takes what scattering does
 }
 
 /// Every device has a part and gets all of them: `bytes` in all. Where parts are uneven: their number times the largest.
@@ -105,7 +105,8 @@ fn one_lap(levels: &[Level], group: GroupShape, bytes: Bytes) -> Seconds {
     if group.size < 2 {
         return Seconds(0.0);
     }
-    let flat = Path::of(levels, group).ring(1.0, bytes.0);
+    let path = Path::of(levels, group);
+    let flat = path.ring(1.0, bytes.0).min(path.doubling(bytes.0));
     let Some((inner, outer)) = halves(levels, group) else { return Seconds(flat) };
     let part = Bytes(bytes.0.div_ceil(u64::from(inner.size)));
     Seconds(flat.min(one_lap(levels, inner, bytes).0 + one_lap(levels, outer, part).0))
@@ -222,6 +223,13 @@ impl<'a> Path<'a> {
         self.best(2.0 * climb, 2.0 * bytes as f64 / (TREE_SHARE * self.rate))
     }
 
+    /// A gather in ⌈log₂ n⌉ steps, or a scatter: between single devices of nodes (Thakur et al., §4.1; NCCL 2.23, PAT).
+    fn doubling(&self, bytes: u64) -> f64 {
+        let alone = self.only.is_some_and(|level| level.wiring == Wiring::Rails);
+        let Some(climb) = self.climb_seconds.filter(|_| alone) else { return f64::INFINITY };
+        self.best(climb, (self.size - 1.0) / self.size * bytes as f64 / self.rate)
+    }
+
     fn best(&self, steps_seconds: f64, wire_seconds: f64) -> f64 {
         let protocol = |p: &Protocol| p.base * self.near_seconds + p.step * steps_seconds + wire_seconds / p.share;
         PROTOCOLS.iter().map(protocol).fold(f64::INFINITY, f64::min)
@@ -229,9 +237,9 @@ impl<'a> Path<'a> {
 
     /// The switch adds up: each device sends its bytes and a part's sum, and receives as much.
     fn in_switch(&self, bytes: u64) -> f64 {
-        let Some(Level { wiring: Wiring::Multicast, bytes_per_second, .. }) = self.only else { return f64::INFINITY };
+        let Some(Level { wiring: Wiring::Multicast, .. }) = self.only else { return f64::INFINITY };
         let volume = bytes as f64 * (1.0 + 1.0 / self.size);
-        SWITCH_STEPS * self.near_seconds + volume / (SWITCH_SHARE * bytes_per_second.0)
+        SWITCH_STEPS * self.near_seconds + volume / (SWITCH_SHARE * self.rate)
     }
 
     fn is_direct(&self, bytes: Bytes) -> bool {
