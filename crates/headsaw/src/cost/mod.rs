@@ -4,6 +4,7 @@ mod attention;
 mod collective;
 mod group;
 mod model;
+mod product;
 pub mod table;
 mod tiles;
 
@@ -11,4 +12,5 @@ pub use attention::{AttentionShape, LaneSeconds, attention, fused_lanes, unfused
 pub use collective::{Kernels, all_gather, all_reduce, all_reduce_by, all_to_all, reduce_scatter, send};
 pub use group::GroupShape;
 pub use model::{Capacity, Collective, CostModel, Domain, Load};
+pub use product::{elementwise, product};
 pub use table::Price;

@@ -5,4 +5,5 @@ mod data;
 mod flash3;
 mod kinds;
 mod links;
+mod products;
 mod search;
