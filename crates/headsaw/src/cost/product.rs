@@ -31,11 +31,11 @@ const PART_DEPTH_MIN: f64 = 128.0;
 /// And into no more parts than this.
 const PARTS_MAX: f64 = 32.0;
 
-/// Share of its peak that a unit reaches inside a tile. The best rows measured on A100 and H100 (two tables of
-/// aiconfigurator) reach 0.96 of the data sheet, when all units are busy in all waves.
+/// Share of its peak that a unit reaches inside a tile: of 0.85 to 1, what suits A100 and H100 best together. Single rows
+/// of aiconfigurator's tables reach 0.96 with all units busy.
 const TILE_SHARE: f64 = 0.9;
 
-/// Results leave a unit at a third of the rate at which operands come: with 3, both tables are met best (2 to 4 tried).
+/// Results leave a unit at a third of the rate at which operands come: of 1 to 4, what suits both best together.
 const STORE_SLOWNESS: f64 = 3.0;
 
 /// Partial sums are in single precision, written once and read once.
