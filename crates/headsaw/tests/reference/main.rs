@@ -5,5 +5,6 @@ mod data;
 mod flash3;
 mod kinds;
 mod links;
+mod overlap;
 mod products;
 mod search;
