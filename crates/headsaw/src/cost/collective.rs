@@ -257,3 +257,48 @@ impl<'a> Path<'a> {
         steps * self.near_seconds + parts * bytes as f64 / self.rate
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::cluster::presets;
+
+    const SIZES: [u32; 12] = [2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 64, 128];
+
+    /// Every collective on that group.
+    fn all(levels: &[Level], group: GroupShape, bytes: u64) -> [f64; 5] {
+        [all_reduce, all_gather, reduce_scatter, all_to_all, send].map(|f| f(levels, group, Bytes(bytes)).0)
+    }
+
+    #[test]
+    fn one_device_needs_no_collective() {
+        let levels = presets::parse("h100x16").expect("a preset").levels;
+        let alone = GroupShape { size: 1, stride: 1, first: 5 };
+        assert_eq!(all(&levels, alone, 1 << 20)[..4], [0.0; 4]);
+    }
+
+    #[test]
+    fn more_bytes_take_longer_on_every_preset() {
+        for name in presets::names() {
+            let levels = presets::find(name).expect(name).levels;
+            for size in SIZES {
+                for octave in 0..34 {
+                    let group = GroupShape::neighbours(size);
+                    let (few, many) = (all(&levels, group, 1 << octave), all(&levels, group, 2 << octave));
+                    let grows = few.iter().zip(many).all(|(few, many)| *few > 0.0 && *few <= many && many.is_finite());
+                    assert!(grows, "{name}, {size} devices, 2^{octave} bytes: {few:?} {many:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sum_takes_no_less_than_the_links_of_a_node_let_through() {
+        let levels = presets::parse("h100x128").expect("a preset").levels;
+        let group = GroupShape::neighbours(128);
+        let (bytes, node) = (1u64 << 34, 8.0 * levels[1].bytes_per_second.0);
+        let least = 2.0 * (127.0 / 128.0) * bytes as f64 / node;
+        let took = all_reduce(&levels, group, Bytes(bytes)).0;
+        assert!(took > least && took < 2.0 * least, "{took} against {least}");
+    }
+}
