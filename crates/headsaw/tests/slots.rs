@@ -30,7 +30,7 @@ impl CostModel for PerHead {
     fn transfer(&self, _: DeviceId, _: DeviceId, _: Bytes) -> Seconds {
         Seconds(0.0)
     }
-    fn collective(&self, _: Collective, _: &[DeviceId], _: Bytes) -> Seconds {
+    fn collective(&self, _: Collective, _: &[DeviceId], _: &Work, _: Load) -> Seconds {
         Seconds(0.0)
     }
     fn hand_over(&self, _: DeviceId) -> Seconds {

@@ -70,8 +70,8 @@ pub trait CostModel {
     fn compute(&self, device: DeviceId, step: Step, work: &Work, load: Load) -> Price;
     /// From one device to another.
     fn transfer(&self, from: DeviceId, to: DeviceId, bytes: Bytes) -> Seconds;
-    /// Parts of so many bytes of each device, from when the last has come.
-    fn collective(&self, what: Collective, devices: &[DeviceId], bytes: Bytes) -> Seconds;
+    /// Parts of `work.sent` bytes a row of each device, from when the last has come.
+    fn collective(&self, what: Collective, devices: &[DeviceId], work: &Work, load: Load) -> Seconds;
     /// From the end of one action to the start of another, on another lane of the device, that waited for it.
     fn hand_over(&self, device: DeviceId) -> Seconds;
     /// With whom a device shares.

@@ -199,7 +199,7 @@ impl Lowering<'_> {
         for (i, part) in steps.cut.parts().iter().enumerate() {
             let lane = script.base + part_lane(steps, i) as usize;
             let key = half.key(chunk.turn + excursions(steps, i), FIRST + 2 * i as u32);
-            for step in steps_of(part) {
+            for step in work::steps_of(part) {
                 if step == Step::Merge {
                     sum = self.merge_chunk(script, steps, chunk, lane, sum);
                 } else if !unit.heads.is_empty() {
@@ -487,20 +487,4 @@ fn excursions(steps: &HeadSteps, i: usize) -> u32 {
         runs.filter(|at| steps.lanes[*at] == steps.lanes[part]).count() as u32 - 1
     };
     (0..=i).map(returns).max().unwrap_or(0)
-}
-
-/// The program's steps of a part: the three of attention in one where they are together.
-fn steps_of(part: &[HeadStep]) -> Vec<Step> {
-    let middle = [HeadStep::Score, HeadStep::Softmax, HeadStep::Context];
-    let fused = middle.iter().all(|step| part.contains(step));
-    let step = |step: &HeadStep| match step {
-        HeadStep::Project => Some(Step::Project),
-        HeadStep::Merge => Some(Step::Merge),
-        HeadStep::Score if fused => Some(Step::Attend),
-        _ if fused => None,
-        HeadStep::Score => Some(Step::Score),
-        HeadStep::Softmax => Some(Step::Softmax),
-        HeadStep::Context => Some(Step::Context),
-    };
-    part.iter().filter_map(step).collect()
 }

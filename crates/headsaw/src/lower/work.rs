@@ -1,6 +1,6 @@
 //! The one place that counts operations and bytes.
 
-use crate::plan::{Exchange, Overlap, Plan, Slice, Stage};
+use crate::plan::{Exchange, HeadStep, Overlap, Plan, Slice, Stage};
 use crate::program::{Gathered, Step, Unit, Work};
 use crate::shard::{self, BLOCK};
 use crate::spec::model::{Dtype, Family, ModelSpec};
@@ -28,6 +28,14 @@ fn ends_bytes(plan: &Plan, elements: u64) -> Bytes {
         Activations::Int8 if plan.model.dtype.block() > 1 => typed(Dtype::Q8_0, elements),
         Activations::Int8 | Activations::F32 => stored(plan, elements),
         _ => typed(Dtype::Bf16, elements), // engines keep them in 16 bits
+    }
+}
+
+/// The type of weights of a plan that runs here: `--dtype f32` dequantises them.
+pub fn weight_type(plan: &Plan) -> Dtype {
+    match plan.workload.numerics.activations {
+        Activations::F32 => Dtype::F32,
+        _ => plan.model.dtype,
     }
 }
 
@@ -218,6 +226,21 @@ fn kv_heads(model: &ModelSpec, heads: &Range<u32>) -> Range<u32> {
 pub fn chunk(heads: &Range<u32>, size: u32, number: u32) -> Range<u32> {
     let at = |i: u32| heads.start.saturating_add(i.saturating_mul(size)).min(heads.end);
     at(number)..at(number + 1)
+}
+
+/// The program's steps of a part of the step cut: the three of attention in one where they are together.
+pub fn steps_of(part: &[HeadStep]) -> impl Iterator<Item = Step> + '_ {
+    let middle = [HeadStep::Score, HeadStep::Softmax, HeadStep::Context];
+    let fused = middle.iter().all(|step| part.contains(step));
+    part.iter().filter_map(move |step| match step {
+        HeadStep::Project => Some(Step::Project),
+        HeadStep::Merge => Some(Step::Merge),
+        HeadStep::Score if fused => Some(Step::Attend),
+        _ if fused => None,
+        HeadStep::Score => Some(Step::Score),
+        HeadStep::Softmax => Some(Step::Softmax),
+        HeadStep::Context => Some(Step::Context),
+    })
 }
 
 /// Lanes of a device that do what is no head's work.

@@ -69,7 +69,7 @@ pub struct Prepared<'a> {
 enum Class {
     Compute(u32, Step, Work),
     Transfer(DeviceId, DeviceId, Bytes, bool),
-    Collective(Collective, u32, Bytes),
+    Collective(Collective, u32, Work),
     Nothing,
 }
 
@@ -209,7 +209,7 @@ impl<'a> Classes<'a> {
             Op::AllReduce(group) | Op::AllGather(group, _) => {
                 let call = call(action).expect("a collective");
                 work.sent = self.offers[&call];
-                Class::Collective(call.1, group.0, work.sent)
+                Class::Collective(call.1, group.0, work)
             }
         };
         let next = self.examples.len() as u32;
@@ -237,15 +237,15 @@ impl<'a> Classes<'a> {
             Op::Send(chan) => {
                 let Chan { to, carries, .. } = self.program.chans[chan.index()];
                 let rows = match carries {
-                    Carries::Header(_) => 1,
+                    Carries::Header(_) => return Price::default(), // some bytes, beside what it announces
                     Carries::Logits { .. } => u64::from(load.sequences),
                     Carries::Residual { .. } => rows,
                 };
                 alone(cost.transfer(device, self.program.lanes[to.index()].device, work.sent * rows))
             }
             Op::Recv(_) => Price::default(),
-            Op::AllReduce(group) => alone(cost.collective(Collective::AllReduce, &devices(group), work.sent * rows)),
-            Op::AllGather(group, _) => alone(cost.collective(Collective::AllGather, &devices(group), work.sent * rows)),
+            Op::AllReduce(group) => alone(cost.collective(Collective::AllReduce, &devices(group), work, load)),
+            Op::AllGather(group, _) => alone(cost.collective(Collective::AllGather, &devices(group), work, load)),
         }
     }
 }

@@ -1,0 +1,262 @@
+//! The time of a plan in closed form, without lowering and playing it.
+//!
+//! A stage's devices meet after each half of a layer, so a half takes as long as its slowest device, and then the
+//! exchange. Stages that equal micro-batches go through take `Σ t + (m − 1) · max t` (a permutation flow shop; GPipe,
+//! arXiv 1811.06965, section 2.3, counts its bubble the same way); chunks of heads through the parts of a step cut on
+//! lanes of their own likewise. `simulate` gives the same times where slices are equal; `tests/closed_form.rs` holds that.
+
+use super::model::{Collective, CostModel, Load};
+use crate::lower::work::{self, Counter};
+use crate::plan::{Exchange, HeadStep, HeadSteps, Order, Overlap, Plan, Slice, Stage};
+use crate::program::{Gathered, NormSite, Step, Unit, Work};
+use crate::shard::BLOCK;
+use crate::spec::cluster::DeviceId;
+use crate::units::{Bytes, Seconds};
+use std::ops::Range;
+
+/// Seconds from the first start to the last end of one round of equal micro-batches; none where only a simulation can
+/// tell: lanes that share work, overlap by tokens, the gather exchange with units in flight, unequal micro-batches.
+pub fn predict(plan: &Plan, cost: &dyn CostModel, load: Load) -> Option<Seconds> {
+    if !has_closed_form(plan) {
+        return None;
+    }
+    let last = plan.stages.len() - 1;
+    let (mut sum, mut longest) = (0.0, 0.0f64);
+    for number in 0..=last {
+        let stage = Timed { plan, cost, load, stage: &plan.stages[number] };
+        let mut seconds = f64::from(stage.layers()) * stage.layer();
+        if number == 0 {
+            seconds += stage.enter();
+        }
+        seconds += if number == last { stage.finish() } else { stage.hand_on(&plan.stages[number + 1]) };
+        sum += seconds;
+        longest = longest.max(seconds);
+    }
+    let again = f64::from(plan.workload.micros - 1);
+    let period = if plan.order == Order::Sequential { sum } else { longest };
+    Some(Seconds(sum + again * period))
+}
+
+fn has_closed_form(plan: &Plan) -> bool {
+    match &plan.steps {
+        None => plan.lanes == 1,
+        Some(steps) if steps.overlap == Overlap::None => true,
+        Some(steps) => {
+            let distinct = (1..steps.lanes.len()).all(|i| !steps.lanes[..i].contains(&steps.lanes[i]));
+            let workers_alone = steps.others.is_some() || plan.lanes == 1;
+            distinct && workers_alone && steps.overlap == Overlap::Heads && steps.interleave == 1
+                && plan.exchange == Exchange::Reduce && plan.workload.micros == 1
+        }
+    }
+}
+
+/// One stage with one load.
+struct Timed<'a> {
+    plan: &'a Plan,
+    cost: &'a dyn CostModel,
+    load: Load,
+    stage: &'a Stage,
+}
+
+impl Timed<'_> {
+    fn layers(&self) -> u32 {
+        self.stage.layers.end - self.stage.layers.start
+    }
+
+    fn gathers(&self) -> bool {
+        self.plan.exchange == Exchange::Gather
+    }
+
+    fn counter<'b>(&'b self, slice: &'b Slice) -> Counter<'b> {
+        Counter { plan: self.plan, stage: self.stage, slice }
+    }
+
+    /// The slowest of the stage's devices; equal slices are counted once.
+    fn slowest(&self, seconds: impl Fn(&Slice) -> f64) -> f64 {
+        let mut seen: Option<[u32; 5]> = None;
+        let mut most = 0.0f64;
+        for slice in &self.stage.slices {
+            let shape = self.shape(slice);
+            if seen != Some(shape) {
+                most = most.max(seconds(slice));
+                seen = Some(shape);
+            }
+        }
+        most
+    }
+
+    /// What makes two slices take the same time.
+    fn shape(&self, slice: &Slice) -> [u32; 5] {
+        let kv_heads = slice.kv_heads(&self.plan.model);
+        let rows = if self.gathers() { len(&slice.rows) } else { 0 };
+        [len(&slice.heads), len(&kv_heads), len(&slice.ffn), rows, len(&slice.vocab)]
+    }
+
+    fn step(&self, slice: &Slice, step: Step, part: Range<u32>, unit: Option<&Unit>) -> f64 {
+        let work = self.counter(slice).step(step, &part, unit);
+        self.cost.compute(slice.device, step, &work, self.load).seconds.0
+    }
+
+    /// Blocks of the residual that a device adds up.
+    fn row_blocks(&self, slice: &Slice) -> u32 {
+        if self.gathers() { len(&slice.rows).div_ceil(BLOCK) } else { self.plan.model.width.div_ceil(BLOCK) }
+    }
+
+    fn collective(&self, what: Collective, work: impl Fn(&Slice) -> Work) -> f64 {
+        let devices: Vec<DeviceId> = self.stage.slices.iter().map(|slice| slice.device).collect();
+        let mut most = work(&self.stage.slices[0]);
+        most.sent = self.stage.slices.iter().map(|slice| work(slice).sent).max().unwrap_or(Bytes(0));
+        self.cost.collective(what, &devices, &most, self.load).0
+    }
+
+    fn reduce(&self, mlp: bool) -> f64 {
+        self.collective(Collective::AllReduce, |slice| {
+            self.counter(slice).reduce(&(0..self.row_blocks(slice)), mlp)
+        })
+    }
+
+    fn gather(&self, what: Gathered, unit: Option<&Unit>) -> f64 {
+        self.collective(Collective::AllGather, |slice| self.counter(slice).gather(what, unit))
+    }
+
+    /// Normalising as a step of its own, and with gather the exchange of it.
+    fn norm(&self, site: NormSite) -> f64 {
+        if self.plan.steps.is_none() && !self.gathers() {
+            return 0.0; // a part of the product's step
+        }
+        let own = self.slowest(|slice| self.step(slice, Step::Norm(site), 0..self.row_blocks(slice), None));
+        own + if self.gathers() { self.gather(Gathered::Normed(site), None) } else { 0.0 }
+    }
+
+    fn layer(&self) -> f64 {
+        self.norm(NormSite::Attention) + self.attention() + self.norm(NormSite::Mlp) + self.mlp()
+    }
+
+    fn attention(&self) -> f64 {
+        match &self.plan.steps {
+            None => self.whole_attention(),
+            Some(steps) if self.gathers() => self.gathered_chunks(steps),
+            Some(steps) => self.slowest(|slice| self.chunks(steps, slice)) + self.reduce(false),
+        }
+    }
+
+    /// All heads at once.
+    fn whole_attention(&self) -> f64 {
+        let model = &self.plan.model;
+        let panels = |heads: &Range<u32>| (len(heads) * model.head_width).div_ceil(16);
+        let heads = |slice: &Slice| {
+            let projected = panels(&slice.heads) + 2 * panels(&slice.kv_heads(model));
+            self.step(slice, Step::Project, 0..projected, None) + self.step(slice, Step::Attend, 0..1, None)
+        };
+        let merge = |slice: &Slice| self.step(slice, Step::Merge, 0..self.row_blocks(slice), None);
+        if self.gathers() {
+            return self.slowest(heads) + self.gather(Gathered::Attended, None) + self.slowest(merge);
+        }
+        self.slowest(|slice| heads(slice) + merge(slice)) + self.reduce(false)
+    }
+
+    /// Chunks of heads through the parts of the step cut: one after another, or each part on its own lane.
+    fn chunks(&self, steps: &HeadSteps, slice: &Slice) -> f64 {
+        let count = work::chunks(self.plan, self.stage);
+        let mut done = [0.0; 5]; // when each part is through with the chunks so far
+        for number in 0..count {
+            let heads = work::chunk(&slice.heads, steps.chunk, number);
+            if heads.is_empty() {
+                break;
+            }
+            let unit = Unit { number, heads };
+            let mut before = if steps.overlap == Overlap::None { done[0] } else { 0.0 };
+            for (i, part) in steps.cut.parts().iter().enumerate() {
+                let seconds: f64 = work::steps_of(part).map(|step| self.unit(slice, step, &unit)).sum();
+                before = before.max(done[i]) + seconds;
+                done[i] = before;
+            }
+            if steps.overlap == Overlap::None {
+                done = [before; 5];
+            }
+        }
+        done[steps.cut.parts().len() - 1]
+    }
+
+    fn unit(&self, slice: &Slice, step: Step, unit: &Unit) -> f64 {
+        let part = if step == Step::Merge { 0..self.row_blocks(slice) } else { 0..1 };
+        if unit.heads.is_empty() && step != Step::Merge { 0.0 } else { self.step(slice, step, part, Some(unit)) }
+    }
+
+    /// (gather, nothing overlaps) Each chunk is gathered and merged before the next begins.
+    fn gathered_chunks(&self, steps: &HeadSteps) -> f64 {
+        let mut seconds = 0.0;
+        for number in 0..work::chunks(self.plan, self.stage) {
+            let unit = |slice: &Slice| Unit { number, heads: work::chunk(&slice.heads, steps.chunk, number) };
+            let heads = |slice: &Slice| -> f64 {
+                let before = HeadStep::ALL.iter().filter(|step| **step != HeadStep::Merge);
+                let before: Vec<HeadStep> = before.copied().collect();
+                let parts = steps.cut.parts().iter().map(|part| {
+                    let inside: Vec<HeadStep> = part.iter().filter(|step| before.contains(step)).copied().collect();
+                    work::steps_of(&inside).map(|step| self.unit(slice, step, &unit(slice))).sum::<f64>()
+                });
+                parts.sum()
+            };
+            let first = unit(&self.stage.slices[0]);
+            seconds += self.slowest(heads)
+                + self.gather_of(number, &first)
+                + self.slowest(|slice| self.unit(slice, Step::Merge, &unit(slice)));
+        }
+        seconds
+    }
+
+    fn gather_of(&self, number: u32, _first: &Unit) -> f64 {
+        let size = self.plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk);
+        self.collective(Collective::AllGather, |slice| {
+            let unit = Unit { number, heads: work::chunk(&slice.heads, size, number) };
+            self.counter(slice).gather(Gathered::Attended, Some(&unit))
+        })
+    }
+
+    fn mlp(&self) -> f64 {
+        let unit = Unit { number: 0, heads: 0..0 };
+        let unit = self.plan.steps.as_ref().map(|_| &unit);
+        let blocks = |slice: &Slice| len(&slice.ffn).div_ceil(BLOCK);
+        let up = |slice: &Slice| self.step(slice, Step::GateUp, 0..blocks(slice), unit);
+        let down = |slice: &Slice| self.step(slice, Step::Down, 0..self.row_blocks(slice), unit);
+        if self.gathers() {
+            return self.slowest(up) + self.gather(Gathered::Hidden, unit) + self.slowest(down);
+        }
+        self.slowest(|slice| up(slice) + down(slice)) + self.reduce(true)
+    }
+
+    fn enter(&self) -> f64 {
+        self.slowest(|slice| self.step(slice, Step::Embed, 0..1, None)) + self.gather(Gathered::Embedded, None)
+    }
+
+    /// To the next stage: what each device sends, one message after another.
+    fn hand_on(&self, next: &Stage) -> f64 {
+        let element = u64::from(self.plan.workload.numerics.activations.element_bytes());
+        let bytes = Bytes(element * u64::from(self.plan.model.width)) * u64::from(self.load.rows());
+        let (from, to) = (self.stage.slices[0].device, next.slices[0].device);
+        if self.gathers() {
+            let share = |slice: &Slice| Bytes(bytes.0 / u64::from(self.plan.model.width) * u64::from(len(&slice.rows)));
+            return self.stage.slices.iter().map(|slice| self.cost.transfer(from, to, share(slice)).0).fold(0.0, f64::max);
+        }
+        self.cost.transfer(from, to, bytes).0
+    }
+
+    /// Logits, brought to the device that samples.
+    fn finish(&self) -> f64 {
+        let normed = if self.gathers() { self.norm(NormSite::Output) } else { 0.0 };
+        let element = u64::from(self.plan.workload.numerics.activations.element_bytes());
+        let home = self.stage.slices[0].device;
+        let arrives = |slice: &Slice| {
+            let logits = self.step(slice, Step::Logits, 0..len(&slice.vocab).div_ceil(16), None);
+            let bytes = Bytes(element * u64::from(len(&slice.vocab))) * u64::from(self.load.sequences);
+            let sent = if slice.device == home { 0.0 } else { self.cost.transfer(slice.device, home, bytes).0 };
+            logits + sent
+        };
+        let logits = self.stage.slices.iter().map(arrives).fold(0.0, f64::max);
+        normed + logits + self.step(&self.stage.slices[0], Step::Sample, 0..1, None)
+    }
+}
+
+fn len(range: &Range<u32>) -> u32 {
+    range.end - range.start
+}

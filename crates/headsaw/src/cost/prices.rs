@@ -1,0 +1,106 @@
+//! What a plan's actions take on a cluster: each device priced by its kind.
+
+use super::group::GroupShape;
+use super::model::{Capacity, Collective, CostModel, Domain, Load};
+use super::table::{Home, Price};
+use super::{collective, gpu, lane};
+use crate::lower::work;
+use crate::plan::Plan;
+use crate::program::{Step, Work};
+use crate::spec::cluster::{Cluster, DeviceId, DeviceKind, Prices};
+use crate::units::{Bytes, Seconds};
+
+/// A plan's devices on a cluster: device `i` of the plan is device `i` of the cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Priced<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The cluster; it has at least the plan's devices.
+    pub cluster: &'a Cluster,
+    /// Where CPU devices find their weights and caches.
+    home: Home,
+}
+
+impl<'a> Priced<'a> {
+    /// Prices for a plan. Panics where the cluster has fewer devices than the plan.
+    pub fn new(plan: &'a Plan, cluster: &'a Cluster) -> Priced<'a> {
+        let (needed, there) = (plan.devices.len() as u64, u64::from(cluster.devices()));
+        assert!(needed <= there, "a plan of {needed} devices on a cluster of {there}");
+        let held = plan.slices().map(|(stage, slice)| {
+            work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice)
+        });
+        let table = cluster.groups.iter().find_map(|group| match &group.kind.prices {
+            Prices::Table(table) => Some(table),
+            Prices::Gpu(_) => None,
+        });
+        let held: Bytes = held.sum();
+        let home = table.map_or(Home::Memory, |table| Home::of(table, held));
+        Priced { plan, cluster, home }
+    }
+
+    /// The kind of a device.
+    pub fn kind(&self, device: DeviceId) -> &'a DeviceKind {
+        self.cluster.kind(device).expect("a device of the cluster")
+    }
+}
+
+impl CostModel for Priced<'_> {
+    fn compute(&self, device: DeviceId, step: Step, work: &Work, load: Load) -> Price {
+        let kind = self.kind(device);
+        match &kind.prices {
+            Prices::Gpu(_) => gpu::step(self.plan, kind, step, work, load),
+            Prices::Table(table) => lane::step(self.plan, table, self.home, step, work, load),
+        }
+    }
+
+    fn transfer(&self, from: DeviceId, to: DeviceId, bytes: Bytes) -> Seconds {
+        if from == to {
+            return Seconds(0.0);
+        }
+        let (first, last) = (from.0.min(to.0), from.0.max(to.0));
+        match &self.kind(from).prices {
+            Prices::Gpu(_) => collective::send(&self.cluster.levels, group(&[first, last]), bytes),
+            Prices::Table(_) => lane::transfer(&self.cluster.levels, bytes),
+        }
+    }
+
+    fn collective(&self, what: Collective, devices: &[DeviceId], work: &Work, load: Load) -> Seconds {
+        let ids: Vec<u32> = devices.iter().map(|device| device.0).collect();
+        let levels = &self.cluster.levels;
+        let bytes = work.sent * u64::from(load.rows());
+        match (&self.kind(devices[0]).prices, what) {
+            (Prices::Gpu(_), Collective::AllReduce) => collective::all_reduce(levels, group(&ids), bytes),
+            (Prices::Gpu(_), Collective::AllGather) => {
+                collective::all_gather(levels, group(&ids), bytes * ids.len() as u64)
+            }
+            (Prices::Table(table), _) => lane::collective(table, levels, ids.len() as u32, work, load),
+        }
+    }
+
+    fn hand_over(&self, device: DeviceId) -> Seconds {
+        match &self.kind(device).prices {
+            Prices::Gpu(_) => Seconds(0.0), // in the launch of each kernel
+            Prices::Table(table) => lane::hand_over(self.plan, table),
+        }
+    }
+
+    fn domain(&self, device: DeviceId) -> Domain {
+        let kind = self.kind(device);
+        match &kind.prices {
+            Prices::Gpu(gpu) => {
+                let capacity = Capacity::Overlap(kind.overlap);
+                Domain { id: device.0, bytes_per_second: gpu.memory_bytes_per_second, capacity }
+            }
+            Prices::Table(table) => {
+                let capacity = Capacity::Cores(table.cores);
+                Domain { id: u32::MAX, bytes_per_second: table.bytes_per_second, capacity }
+            }
+        }
+    }
+}
+
+/// Where devices lie that follow each other at equal distances, as the devices of a stage do.
+fn group(devices: &[u32]) -> GroupShape {
+    let stride = devices.get(1).map_or(1, |second| second.abs_diff(devices[0]).max(1));
+    GroupShape { size: devices.len() as u32, stride, first: devices[0] }
+}
