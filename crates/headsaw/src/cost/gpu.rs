@@ -9,12 +9,12 @@ use super::table::Price;
 use super::{AttentionShape, attention, unfused};
 use crate::plan::Plan;
 use crate::program::{Step, Work};
-use crate::spec::cluster::{DeviceKind, Prices};
+use crate::spec::cluster::{DeviceKind, Gpu};
 use crate::units::{Bytes, Seconds};
 
 /// A step of a plan on a GPU.
-pub fn step(plan: &Plan, kind: &DeviceKind, step: Step, work: &Work, load: Load) -> Price {
-    let kernels = Kernels { plan, kind, load };
+pub fn step(plan: &Plan, kind: &DeviceKind, gpu: &Gpu, step: Step, work: &Work, load: Load) -> Price {
+    let kernels = Kernels { plan, kind, gpu, load };
     let rows = u64::from(load.rows());
     let seconds = match step {
         Step::Embed => kernels.pass(2, work.elements, rows),
@@ -38,6 +38,7 @@ const NORM_PASSES: u64 = 3;
 struct Kernels<'a> {
     plan: &'a Plan,
     kind: &'a DeviceKind,
+    gpu: &'a Gpu,
     load: Load,
 }
 
@@ -72,11 +73,7 @@ impl Kernels<'_> {
         let element = u64::from(self.plan.workload.numerics.kv.bytes());
         let row = 2 * element * u64::from(work.heads[1]) * u64::from(self.plan.model.head_width);
         let cache = Bytes(row) * keys * u64::from(sequences);
-        let memory = match &self.kind.prices {
-            Prices::Gpu(gpu) => gpu.cache_bytes,
-            Prices::Table(table) => table.cache_bytes,
-        };
-        let cached = if cache.0 <= memory.0 { Bytes(0) } else { cache };
+        let cached = if cache <= self.gpu.cache_bytes { Bytes(0) } else { cache };
         work.weights + cached
     }
 }

@@ -1,7 +1,9 @@
 //! What a step takes on one lane of a CPU device: the kernels that the runtime calls for it, by the measured table.
 
 use super::model::Load;
-use super::table::{Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds};
+use super::table::{
+    Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
+};
 use crate::lower::work::{lane_floats, weight_type};
 use crate::plan::Plan;
 use crate::program::{Step, Work};

@@ -2,8 +2,12 @@
 
 mod attention;
 mod collective;
+mod gpu;
 mod group;
+mod lane;
 mod model;
+mod predict;
+mod prices;
 mod product;
 pub mod table;
 mod tiles;
@@ -12,5 +16,7 @@ pub use attention::{AttentionShape, LaneSeconds, attention, fused_lanes, unfused
 pub use collective::{Kernels, all_gather, all_reduce, all_reduce_by, all_to_all, reduce_scatter, send};
 pub use group::GroupShape;
 pub use model::{Capacity, Collective, CostModel, Domain, Load};
+pub use predict::predict;
+pub use prices::Priced;
 pub use product::{elementwise, product};
 pub use table::Price;

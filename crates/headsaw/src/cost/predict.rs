@@ -44,8 +44,12 @@ fn has_closed_form(plan: &Plan) -> bool {
         Some(steps) => {
             let distinct = (1..steps.lanes.len()).all(|i| !steps.lanes[..i].contains(&steps.lanes[i]));
             let workers_alone = steps.others.is_some() || plan.lanes == 1;
-            distinct && workers_alone && steps.overlap == Overlap::Heads && steps.interleave == 1
-                && plan.exchange == Exchange::Reduce && plan.workload.micros == 1
+            distinct
+                && workers_alone
+                && steps.overlap == Overlap::Heads
+                && steps.interleave == 1
+                && plan.exchange == Exchange::Reduce
+                && plan.workload.micros == 1
         }
     }
 }
@@ -110,9 +114,7 @@ impl Timed<'_> {
     }
 
     fn reduce(&self, mlp: bool) -> f64 {
-        self.collective(Collective::AllReduce, |slice| {
-            self.counter(slice).reduce(&(0..self.row_blocks(slice)), mlp)
-        })
+        self.collective(Collective::AllReduce, |slice| self.counter(slice).reduce(&(0..self.row_blocks(slice)), mlp))
     }
 
     fn gather(&self, what: Gathered, unit: Option<&Unit>) -> f64 {
@@ -158,7 +160,7 @@ impl Timed<'_> {
     /// Chunks of heads through the parts of the step cut: one after another, or each part on its own lane.
     fn chunks(&self, steps: &HeadSteps, slice: &Slice) -> f64 {
         let count = work::chunks(self.plan, self.stage);
-        let mut done = [0.0; 5]; // when each part is through with the chunks so far
+        let mut done = [0.0f64; 5]; // when each part is through with the chunks so far
         for number in 0..count {
             let heads = work::chunk(&slice.heads, steps.chunk, number);
             if heads.is_empty() {
@@ -236,7 +238,12 @@ impl Timed<'_> {
         let (from, to) = (self.stage.slices[0].device, next.slices[0].device);
         if self.gathers() {
             let share = |slice: &Slice| Bytes(bytes.0 / u64::from(self.plan.model.width) * u64::from(len(&slice.rows)));
-            return self.stage.slices.iter().map(|slice| self.cost.transfer(from, to, share(slice)).0).fold(0.0, f64::max);
+            return self
+                .stage
+                .slices
+                .iter()
+                .map(|slice| self.cost.transfer(from, to, share(slice)).0)
+                .fold(0.0, f64::max);
         }
         self.cost.transfer(from, to, bytes).0
     }

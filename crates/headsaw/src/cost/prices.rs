@@ -26,9 +26,9 @@ impl<'a> Priced<'a> {
     pub fn new(plan: &'a Plan, cluster: &'a Cluster) -> Priced<'a> {
         let (needed, there) = (plan.devices.len() as u64, u64::from(cluster.devices()));
         assert!(needed <= there, "a plan of {needed} devices on a cluster of {there}");
-        let held = plan.slices().map(|(stage, slice)| {
-            work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice)
-        });
+        let held = plan
+            .slices()
+            .map(|(stage, slice)| work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice));
         let table = cluster.groups.iter().find_map(|group| match &group.kind.prices {
             Prices::Table(table) => Some(table),
             Prices::Gpu(_) => None,
@@ -48,7 +48,7 @@ impl CostModel for Priced<'_> {
     fn compute(&self, device: DeviceId, step: Step, work: &Work, load: Load) -> Price {
         let kind = self.kind(device);
         match &kind.prices {
-            Prices::Gpu(_) => gpu::step(self.plan, kind, step, work, load),
+            Prices::Gpu(card) => gpu::step(self.plan, kind, card, step, work, load),
             Prices::Table(table) => lane::step(self.plan, table, self.home, step, work, load),
         }
     }

@@ -188,7 +188,7 @@ impl<'a> Classes<'a> {
     fn new(program: &'a Program) -> Classes<'a> {
         let mut offers: HashMap<_, Bytes> = HashMap::new();
         for action in program.lanes.iter().flat_map(|lane| &lane.actions) {
-            if let Some(call) = call(action) {
+            if let Some(call) = call(program, action) {
                 let most = offers.entry(call).or_default();
                 *most = (*most).max(action.work.sent);
             }
@@ -207,9 +207,10 @@ impl<'a> Classes<'a> {
             }
             Op::Recv(_) => Class::Nothing,
             Op::AllReduce(group) | Op::AllGather(group, _) => {
-                let call = call(action).expect("a collective");
+                let call = call(self.program, action).expect("a collective");
                 work.sent = self.offers[&call];
-                Class::Collective(call.1, group.0, work)
+                let what = if call.gathered.is_some() { Collective::AllGather } else { Collective::AllReduce };
+                Class::Collective(what, group.0, work)
             }
         };
         let next = self.examples.len() as u32;
@@ -250,16 +251,26 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// A collective by group, micro-batch, layer and unit.
-type Call = (u32, Collective, MicroId, Option<u32>, Option<u32>);
+/// A collective: group, what, micro-batch, layer and unit; the sums of a layer's halves lie in different places.
+#[derive(PartialEq, Eq, Hash)]
+struct Call {
+    group: GroupId,
+    gathered: Option<Gathered>,
+    mlp: bool,
+    micro: MicroId,
+    layer: Option<u32>,
+    unit: Option<u32>,
+}
 
 /// Which collective an action is a part of.
-fn call(action: &Action) -> Option<Call> {
-    let (group, what) = match action.op {
-        Op::AllReduce(group) => (group, Collective::AllReduce),
-        Op::AllGather(group, _) => (group, Collective::AllGather),
+fn call(program: &Program, action: &Action) -> Option<Call> {
+    let (group, gathered) = match action.op {
+        Op::AllReduce(group) => (group, None),
+        Op::AllGather(group, what) => (group, Some(what)),
         Op::Compute(_) | Op::Send(_) | Op::Recv(_) => return None,
     };
+    let place = action.needs.first().and_then(|buf| program.bufs[buf.index()].place);
+    let mlp = place.is_some_and(|place| program.places[place.index()].kind == PlaceKind::Partial(true));
     let unit = action.unit.as_ref().map(|unit| unit.number);
-    Some((group.0, what, action.micro, action.layer, unit))
+    Some(Call { group, gathered, mlp, micro: action.micro, layer: action.layer, unit })
 }
