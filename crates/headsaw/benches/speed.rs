@@ -43,7 +43,7 @@ fn simulated() {
         ("the same, chunks of 2 heads on 2 lanes", Plan { lanes: 2, steps: Some(steps), ..base }),
         ("gpt3-175b tp 8 pp 16, 32 micro-batches", plan("gpt3-175b", 8, 16, 32)),
     ] {
-        let cluster = clusters::find("h100x128").expect("a preset");
+        let cluster = clusters::parse("h100x128").expect("a preset");
         let program = lower(&plan);
         let cost = Priced::new(&plan, &cluster);
         let load = Load { sequences: 1, tokens: 512, past: 0 };
@@ -59,7 +59,7 @@ fn simulated() {
 
 fn closed() {
     println!("closed forms a second");
-    let cluster = clusters::find("h100x64").expect("a preset");
+    let cluster = clusters::parse("h100x64").expect("a preset");
     let mut plan = plan("llama-3.1-70b", 8, 4, 16);
     let rates = measure(|| {
         let count = 20_000;
