@@ -4,7 +4,7 @@ mod cut;
 mod steps;
 
 pub use cut::{CutRequest, NoCut, cut};
-pub use steps::{HeadStep, HeadSteps, Overlap, StepCut};
+pub use steps::{Flow, HeadStep, HeadSteps, Overlap, StepCut};
 
 use crate::spec::cluster::{Device, DeviceId};
 use crate::spec::model::ModelSpec;

@@ -1,5 +1,6 @@
 //! The second cut: each head's work into steps, and how they share the lanes of a device.
 
+use crate::spec::cluster::StepLanes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -128,6 +129,67 @@ pub struct HeadSteps {
 
 fn one() -> u32 {
     1
+}
+
+/// How a device's heads go through its steps, before it is said which lanes there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// Which steps are done together.
+    pub cut: StepCut,
+    /// Heads that go through together.
+    pub chunk: u32,
+    /// Micro-batches that take each layer together.
+    pub interleave: u32,
+    /// What hides behind what.
+    pub overlap: Overlap,
+}
+
+impl HeadSteps {
+    /// Part `i` on lane `i mod lanes`; all that is no head's is split over the lanes.
+    pub fn in_turn(flow: Flow, lanes: u32) -> HeadSteps {
+        let Flow { cut, chunk, interleave, overlap } = flow;
+        let lanes = (0..cut.parts().len() as u32).map(|part| part % lanes.max(1)).collect();
+        HeadSteps { cut, lanes, others: None, chunk, interleave, overlap }
+    }
+
+    /// Each part on the lane that a kind of device has for it; and the names of these lanes, in the order of their
+    /// numbers. A part with a product of weights goes where `project` goes.
+    ///
+    /// ```
+    /// # use headsaw::plan::{Flow, HeadSteps, Overlap};
+    /// # use headsaw::spec::cluster::presets;
+    /// let h100 = &presets::find("h100").unwrap().groups[0].kind;
+    /// let flow = Flow { cut: "3".parse().unwrap(), chunk: 1, interleave: 1, overlap: Overlap::Heads };
+    /// let (steps, names) = HeadSteps::on(flow, &h100.lanes);
+    /// assert_eq!(steps.lanes, [0, 1, 0]);
+    /// assert_eq!(names, ["tensor", "vector"]);
+    /// ```
+    pub fn on(flow: Flow, kind: &StepLanes) -> (HeadSteps, Vec<String>) {
+        let Flow { cut, chunk, interleave, overlap } = flow;
+        let mut names = vec![kind.mlp.clone()];
+        let mut number = |name: &String| match names.iter().position(|known| known == name) {
+            Some(number) => number as u32,
+            None => {
+                names.push(name.clone());
+                names.len() as u32 - 1
+            }
+        };
+        let lanes = cut.parts().iter().map(|part| number(lane_of(part, kind))).collect();
+        (HeadSteps { cut, lanes, others: Some(0), chunk, interleave, overlap }, names)
+    }
+}
+
+/// The lane of a part.
+fn lane_of<'a>(part: &[HeadStep], kind: &'a StepLanes) -> &'a String {
+    let has = |step| part.contains(&step);
+    match part {
+        _ if has(HeadStep::Project) => &kind.project,
+        _ if has(HeadStep::Merge) => &kind.merge,
+        [HeadStep::Score, HeadStep::Softmax, HeadStep::Context] => &kind.attend,
+        _ if has(HeadStep::Score) => &kind.score,
+        _ if has(HeadStep::Context) => &kind.context,
+        _ => &kind.softmax,
+    }
 }
 
 /// What hides behind what.
