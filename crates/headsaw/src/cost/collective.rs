@@ -71,24 +71,22 @@ pub enum Kernels {
 
 /// Every device has `bytes` and gets the sum, with the faster kernels.
 pub fn all_reduce(levels: &[Level], group: GroupShape, bytes: Bytes) -> Seconds {
-    let library = all_reduce_by(Kernels::Library, levels, group, bytes);
-    Seconds(library.0.min(all_reduce_by(Kernels::Direct, levels, group, bytes).0))
+    if group.size < 2 {
+        return Seconds(0.0);
+    }
+    let path = Path::of(levels, group);
+    let library = path.library(levels, group, bytes);
+    Seconds(if path.is_direct(bytes) { library.min(path.direct(bytes.0)) } else { library })
 }
 
-/// Every device has `bytes` and gets the sum.
+/// Every device has `bytes` and gets the sum, with those kernels.
 pub fn all_reduce_by(kernels: Kernels, levels: &[Level], group: GroupShape, bytes: Bytes) -> Seconds {
     if group.size < 2 {
         return Seconds(0.0);
     }
     let path = Path::of(levels, group);
-    if kernels == Kernels::Direct && path.is_direct(bytes) {
-        return Seconds(path.direct(bytes.0));
-    }
-    let flat = path.ring(2.0, bytes.0).min(path.tree(bytes.0)).min(path.in_switch(bytes.0));
-    let Some((inner, outer)) = halves(levels, group) else { return Seconds(flat) };
-    let part = Bytes(bytes.0.div_ceil(u64::from(inner.size)));
-    let (scatter, across) = (one_lap(levels, inner, bytes).0, all_reduce_by(Kernels::Library, levels, outer, part).0);
-    Seconds(flat.min(2.0 * scatter + across)) // gathering takes what scattering does
+    let direct = kernels == Kernels::Direct && path.is_direct(bytes);
+    Seconds(if direct { path.direct(bytes.0) } else { path.library(levels, group, bytes) })
 }
 
 /// Every device has a part and gets all of them: `bytes` in all. Where parts are uneven: their number times the largest.
@@ -209,6 +207,15 @@ impl<'a> Path<'a> {
             path.only = if i == 0 { Some(level) } else { None };
         }
         path
+    }
+
+    /// A sum by a library's kernels: over all devices at once, or inside nodes, across them and inside again.
+    fn library(&self, levels: &[Level], group: GroupShape, bytes: Bytes) -> f64 {
+        let flat = self.ring(2.0, bytes.0).min(self.tree(bytes.0)).min(self.in_switch(bytes.0));
+        let Some((inner, outer)) = halves(levels, group) else { return flat };
+        let part = Bytes(bytes.0.div_ceil(u64::from(inner.size)));
+        let across = Path::of(levels, outer).library(levels, outer, part);
+        flat.min(2.0 * one_lap(levels, inner, bytes).0 + across) // gathering takes what scattering does
     }
 
     /// Rings of `laps` laps, in the best protocol.
