@@ -1,30 +1,37 @@
-//! `headsaw inspect`: what a model is, and which cuts of it are even.
+//! `headsaw inspect`: what a model is, and which cuts of it are even; what a cluster is.
 
+use crate::cluster;
 use crate::cut::cut;
 use crate::error::Failure;
-use crate::model::{Model, family};
+use crate::model::{Model, family, is_path};
 use crate::output::{BOLD, grouped, print, print_json, styled};
 use crate::table::{Table, facts};
 use headsaw::lower::work;
 use headsaw::plan::{self, CutRequest, Exchange, Order, Plan};
 use headsaw::shard::{self, BLOCK};
+use headsaw::spec::cluster::{Cluster, presets as clusters};
 use headsaw::spec::model::{Family, ModelSpec, Rope, RopeScaling};
+use headsaw::spec::presets;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::units::Bytes;
 use headsaw_run::weights::TensorInfo;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
-/// Show a model's shape, and which cuts of it are even
+/// Show a model's shape and which cuts of it are even, or a cluster
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headsaw inspect smollm2-135m
   headsaw inspect model.gguf --tensors
-  headsaw inspect llama-3.1-405b --tp 8,16,32 --json")]
+  headsaw inspect llama-3.1-405b --tp 8,16,32 --json
+  headsaw inspect h100x16")]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, config.json or preset
-    model: String,
+    /// A model: GGUF file, Hugging Face folder, config.json or preset; or a cluster: TOML file, preset with a count
+    /// (h100x16, h100x8+a100x8), local
+    #[arg(value_name = "MODEL|CLUSTER")]
+    given: String,
     /// Show only these numbers of devices [default: 1 to 16, or to the number of heads]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     tp: Vec<u32>,
@@ -92,27 +99,69 @@ struct Imbalance {
     weights: f64,
 }
 
-/// Shows the model.
+/// Shows the model or the cluster.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
-    let model = Model::find(&args.model)?;
+    match find(&args.given)? {
+        Subject::Model(model) => show(&model, args, json),
+        Subject::Cluster(_) if args.tensors || !args.tp.is_empty() => {
+            Err(Failure::Input(format!("{}: a cluster; --tp and --tensors are for models", args.given)))
+        }
+        Subject::Cluster(cluster) => cluster::show(&cluster, json),
+    }
+}
+
+/// What can be inspected.
+enum Subject {
+    Model(Box<Model>),
+    Cluster(Box<Cluster>),
+}
+
+/// A model's name wins.
+fn find(given: &str) -> Result<Subject, Failure> {
+    if cluster::is_toml(given) {
+        return Ok(Subject::Cluster(Box::new(cluster::find(given)?)));
+    }
+    match Model::find(given) {
+        Ok(model) => Ok(Subject::Model(Box::new(model))),
+        Err(failure) if is_path(given) || Path::new(given).exists() => Err(failure),
+        Err(failure) => match cluster::find(given) {
+            Ok(cluster) => Ok(Subject::Cluster(Box::new(cluster))),
+            Err(other) => Err(neither(given, failure, other)),
+        },
+    }
+}
+
+/// What to say of a name that is neither: what was likely meant, or what there is of both.
+fn neither(given: &str, no_model: Failure, no_cluster: Failure) -> Failure {
+    match (no_model, no_cluster) {
+        (Failure::Input(model), Failure::Input(cluster)) => Failure::Input(match presets::nearest(given) {
+            Some(_) => model,
+            None if clusters::meant(given).is_some() => cluster,
+            None => format!("{model}\n{cluster}"),
+        }),
+        (failure, _) => failure,
+    }
+}
+
+fn show(model: &Model, args: &Args, json: bool) -> Result<(), Failure> {
     let spec = &model.spec;
     let default: Vec<u32> = (1..=spec.heads.min(TP_SHOWN)).collect();
     let wanted = if args.tp.is_empty() { &default } else { &args.tp };
     let cuts = wanted.iter().map(|tp| cut_over(spec, *tp)).collect::<Result<Vec<_>, _>>()?;
-    let tensors = args.tensors.then(|| tensors(&model));
+    let tensors = args.tensors.then(|| tensors(model));
     if json {
         return print_json(&Json {
             model: spec,
             parameters: spec.parameters(),
             runs: runs(spec),
-            file: file(&model),
+            file: file(model),
             kv_bytes_per_token: spec.kv_bytes_per_token(KvDtype::F16.bytes()),
             cuts,
             notes: notes(spec),
             tensors,
         });
     }
-    print(&human(&model, &cuts, tensors.as_deref()))
+    print(&human(model, &cuts, tensors.as_deref()))
 }
 
 fn runs(spec: &ModelSpec) -> bool {

@@ -80,11 +80,16 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
         .map_err(|e| Failure::Input(format!("{name}: byte {}: not UTF-8 text", e.utf8_error().valid_up_to())))
 }
 
+/// Is it meant as a file, there or not?
+pub fn is_path(given: &str) -> bool {
+    let path = Path::new(given);
+    let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    gguf || is_json(path) || given.contains(['/', '\\'])
+}
+
 /// What to say of a name that is neither file nor preset.
 fn unknown(given: &str) -> String {
-    let path = Path::new(given);
-    if given.contains(['/', '\\']) || is_json(path) || path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
-    {
+    if is_path(given) {
         return format!("{given}: no such file");
     }
     let hint = match presets::nearest(given) {

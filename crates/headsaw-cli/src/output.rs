@@ -136,6 +136,34 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// Three significant digits and a multiple of the unit: `989 TFLOP/s`, `3.35 TB/s`, `2.00 µs`.
+pub fn si(number: f64, unit: &str) -> String {
+    const MULTIPLES: [(f64, &str); 10] = [
+        (1e18, "E"),
+        (1e15, "P"),
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+        (1.0, ""),
+        (1e-3, "m"),
+        (1e-6, "µ"),
+        (1e-9, "n"),
+    ];
+    let fits = |(multiple, _): &&(f64, &str)| number >= 0.9995 * multiple;
+    let (multiple, prefix) =
+        MULTIPLES.iter().find(fits).unwrap_or(if number == 0.0 { &MULTIPLES[6] } else { &MULTIPLES[9] });
+    let value = number / multiple;
+    let digits = if value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {prefix}{unit}")
+}
+
 /// Bytes as lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -144,6 +172,21 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn multiples_of_units() {
+        let shown = [
+            (989.4e12, "989 T"),
+            (3.35e12, "3.35 T"),
+            (1.9789e15, "1.98 P"),
+            (999.7, "1.00 k"),
+            (2e-6, "2.00 µ"),
+            (0.0, "0.00 "),
+        ];
+        for (number, expected) in shown {
+            assert_eq!(si(number, ""), expected);
+        }
+    }
 
     #[test]
     fn thousands_stand_apart() {

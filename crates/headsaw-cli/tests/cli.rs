@@ -108,6 +108,43 @@ fn inspect_shows_shape_and_cuts() {
 }
 
 #[test]
+fn inspect_shows_clusters() {
+    let shown = good(&["inspect", "H100x16"]);
+    for line in
+        ["h100x16", "  count                         16", "  bf16, tensor cores   989 TFLOP/s", "  exchange  network"]
+    {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    let mix = good(&["inspect", "h100x8+local"]);
+    assert!(mix.lines().any(|line| line.split_whitespace().eq(["exchange", "network", "link"])), "{mix}");
+    let shown = json(&["inspect", "localx3"]);
+    assert_eq!((&shown["cluster"], &shown["devices"]), (&Value::from("localx3"), &Value::from(3)));
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(shown["groups"][0]["prices"]["table"]["cores"], cores);
+
+    let folder = folder("clusters");
+    let bad = "format = 1\ntitle = 'x'\nlevels = []\n[[devices]]\nkind = 'h10'\ncount = -1\nspeed = 3\n";
+    let path = file(&folder, "mine.toml", bad);
+    refused(
+        &["inspect", &path],
+        "mine.toml: line 5: devices[0].kind: expected one of [kinds] or a preset (did you mean h100?)",
+    );
+    refused(&["inspect", &path], "mine.toml: line 6: devices[0].count: expected a number of devices");
+    refused(&["inspect", &path], "mine.toml: line 7: devices[0].speed: expected one of kind, count");
+    let one = "format = 1\ntitle = 'x'\nlevels = []\n[[devices]]\nkind = 'h100'\ncount = 1\n";
+    let path = file(&folder, "one.toml", one);
+    assert_eq!(json(&["inspect", &path])["cluster"], "one");
+    let noise = folder.join("noise.toml");
+    std::fs::write(&noise, [0xff, 0xfe]).unwrap();
+    refused(&["inspect", &noise.display().to_string()], "noise.toml: byte 0: not UTF-8");
+    refused(&["inspect", "missing.toml"], "missing.toml: cannot be read");
+    refused(&["inspect", "h10x8"], "did you mean h100x8?");
+    refused(&["inspect", "h100x0"], "a count from 1 to 1048576");
+    refused(&["inspect", "a poem"], "no such cluster; write a preset and a count, as h100x16");
+    refused(&["inspect", "h100", "--tensors"], "a cluster; --tp and --tensors are for models");
+}
+
+#[test]
 fn verify_shows_who_holds_what() {
     let cut = ["verify", "smollm2-135m", "--tp", "4", "--pp", "2", "--lanes", "1"];
     insta::assert_snapshot!("verify_smollm2", good(&cut));

@@ -64,6 +64,9 @@ fn fields_of_json_are_those_of_the_page() {
             same_fields("device", &object["devices"], &row("- device is {"));
         }
     }
+    let output = headsaw(&words("inspect h100x16 --json")).output().expect("headsaw runs");
+    let object = serde_json::from_slice(&output.stdout).expect("JSON");
+    same_fields("inspect of a cluster", &object, &row("| `inspect` of a cluster |"));
 }
 
 /// A command of a page, and what it shows below.

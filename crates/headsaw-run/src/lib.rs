@@ -5,7 +5,7 @@ pub mod demo;
 mod device;
 pub mod generate;
 mod lane;
-mod machine;
+pub mod machine;
 mod rope;
 pub mod sample;
 #[doc(hidden)]

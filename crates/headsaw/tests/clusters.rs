@@ -239,6 +239,15 @@ fn a_kind_of_a_preset_need_not_be_described() {
     assert_eq!(read("mine", &write(&cluster)), Ok(cluster));
 }
 
+#[test]
+fn the_file_of_the_page_reads() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats.md");
+    let Ok(page) = std::fs::read_to_string(page) else { return }; // the published crate has no pages
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a cluster file");
+    let cluster = read("page", text).unwrap_or_else(|problems| panic!("{}", listed(&problems)));
+    assert_eq!(cluster.devices(), 24);
+}
+
 /// One change of a text.
 #[derive(Debug, Clone)]
 enum Change {

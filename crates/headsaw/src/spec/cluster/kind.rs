@@ -83,6 +83,24 @@ pub enum Precision {
     Int8,
 }
 
+impl Precision {
+    /// All, widest first.
+    pub const ALL: [Precision; 6] =
+        [Precision::F32, Precision::Bf16, Precision::Fp8, Precision::Mxfp8, Precision::Int8, Precision::Nvfp4];
+
+    /// As in cluster files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Fp8 => "fp8",
+            Precision::Mxfp8 => "mxfp8",
+            Precision::Nvfp4 => "nvfp4",
+            Precision::Int8 => "int8",
+        }
+    }
+}
+
 /// Which lane of the device each step uses, by name; steps on one lane take turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,4 +121,20 @@ pub struct StepLanes {
     pub mlp: String,
     /// Exchanges between devices.
     pub exchange: String,
+}
+
+impl StepLanes {
+    /// Each step and its lane, in the order of a layer.
+    pub fn each(&self) -> [(&'static str, &str); 8] {
+        [
+            ("project", &self.project),
+            ("score", &self.score),
+            ("softmax", &self.softmax),
+            ("context", &self.context),
+            ("attend", &self.attend),
+            ("merge", &self.merge),
+            ("mlp", &self.mlp),
+            ("exchange", &self.exchange),
+        ]
+    }
 }

@@ -109,14 +109,18 @@ fn counted(part: &str) -> Result<Cluster, String> {
     if let Some(cluster) = find(part) {
         return Ok(cluster);
     }
-    let split = part.rfind(['x', 'X']).map(|at| (&part[..at], &part[at + 1..]));
-    let Some((cluster, count)) = split.and_then(|(name, count)| Some((find(name)?, count))) else {
-        return Err(unknown(part, split));
+    let Some((cluster, count)) = split(part).and_then(|(name, count)| Some((find(name)?, count))) else {
+        return Err(unknown(part));
     };
     match count.parse() {
         Ok(count @ 1..=DEVICES_MAX) => Ok(times(cluster, count)),
         _ => Err(format!("{part}: a count from 1 to {DEVICES_MAX} comes after the x, as in {}x8", cluster.name)),
     }
+}
+
+/// Name and count: presets' names may have an x too.
+fn split(part: &str) -> Option<(&str, &str)> {
+    part.rfind(['x', 'X']).map(|at| (&part[..at], &part[at + 1..]))
 }
 
 fn times(mut cluster: Cluster, count: u32) -> Cluster {
@@ -126,10 +130,19 @@ fn times(mut cluster: Cluster, count: u32) -> Cluster {
     cluster
 }
 
-fn unknown(part: &str, split: Option<(&str, &str)>) -> String {
-    let whole = nearest(part).map(String::from);
-    let counted = split.and_then(|(name, count)| Some(format!("{}x{count}", nearest(name)?)));
-    match counted.or(whole) {
+/// What was likely meant by a name that is none; none where nothing is close.
+///
+/// ```
+/// # use headsaw::spec::cluster::presets;
+/// assert_eq!(presets::meant("h10x8").as_deref(), Some("h100x8"));
+/// ```
+pub fn meant(part: &str) -> Option<String> {
+    let counted = split(part).and_then(|(name, count)| Some(format!("{}x{count}", nearest(name)?)));
+    counted.or_else(|| nearest(part).map(String::from))
+}
+
+fn unknown(part: &str) -> String {
+    match meant(part) {
         Some(meant) => format!("{part}: no such cluster; did you mean {meant}?"),
         None => {
             let names = names().collect::<Vec<_>>().join(", ");
