@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use crate::output::{BOLD, grouped, print, print_json, si, styled};
 use crate::table::{Table, facts};
-use headsaw::spec::cluster::{self, Cluster, DeviceGroup, DeviceKind, Gpu, Level, Precision, Prices, presets};
+use headsaw::spec::cluster::{self, Cluster, DeviceGroup, DeviceKind, Gpu, Level, Precision, Prices, Wiring, presets};
 use headsaw::spec::model::Dtype;
 use headsaw::units::Bytes;
 use serde::Serialize;
@@ -211,14 +211,26 @@ fn lanes(kinds: &[&DeviceKind]) -> Table {
 }
 
 fn links(cluster: &Cluster) -> Table {
-    let mut table = Table::new(&["<level", "joins", "latency", "rate of a device, one way"]);
+    let mut table = Table::new(&["<level", "joins", "latency", "rate of a device, one way", "efficiency", "<wiring"]);
     for level in &cluster.levels {
         table.row(vec![
             level.name.clone(),
             level.devices.map_or("all".into(), |devices| grouped(u64::from(devices))),
             si(level.latency_seconds.0, "s"),
             si(level.bytes_per_second.0, "B/s"),
+            format!("{:.0} %", 100.0 * level.efficiency),
+            wiring(level).into(),
         ]);
     }
     table
+}
+
+fn wiring(level: &Level) -> &'static str {
+    match level.wiring {
+        Wiring::Switch => "switch",
+        Wiring::Multicast => "switch that adds up",
+        Wiring::Mesh(_) => "mesh (rate of a link)",
+        Wiring::Bus => "bus",
+        Wiring::Rails => "rails",
+    }
 }

@@ -191,10 +191,8 @@ fn changed_node(change: impl Fn(&mut Table)) -> String {
     let problems = read("mine", &text).expect_err("it is bad");
     let without = |problem: &Problem| {
         let line = text.lines().nth(problem.line - 1).expect("a line of the text");
-        assert!(
-            line.starts_with(problem.field.rsplit('.').next().expect("a field")) || line.starts_with("[["),
-            "{line}"
-        );
+        let field = problem.field.rsplit('.').next().expect("a field");
+        assert!(line.contains(field) || line.starts_with("[["), "{field}: {line}");
         format!("{}: {}, {}\n", problem.field, problem.expected, problem.got)
     };
     problems.iter().map(without).collect()
@@ -225,6 +223,14 @@ fn fields_are_held_against_each_other() {
         }),
         changed_node(entry("devices", 0, "kind", Value::from("H100x"))),
         changed_node(|file| file["levels"] = Value::Array(Vec::new())),
+        changed_node(entry("levels", 0, "wiring", Value::from("mesh"))),
+        changed_node(entry(
+            "levels",
+            0,
+            "wiring",
+            Value::Table([("switch".to_string(), Value::from(1))].into_iter().collect()),
+        )),
+        changed_node(entry("levels", 0, "wiring", Value::from("swich"))),
     ];
     insta::assert_snapshot!(listed.join("\n"));
 }

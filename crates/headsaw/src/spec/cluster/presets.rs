@@ -173,6 +173,7 @@ fn levels(one: &[Level], other: &[Level]) -> Vec<Level> {
 fn slower(one: Level, other: Level) -> Level {
     let devices = [one.devices, other.devices].into_iter().flatten().min();
     let latency = one.latency_seconds.0.max(other.latency_seconds.0);
-    let slow = if one.bytes_per_second.0 <= other.bytes_per_second.0 { one } else { other };
+    let rate = |level: &Level| level.bytes_per_second.0 * level.efficiency * level.rings(u32::MAX);
+    let slow = if rate(&one) <= rate(&other) { one } else { other };
     Level { devices, latency_seconds: Seconds(latency), ..slow }
 }

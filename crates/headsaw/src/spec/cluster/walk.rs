@@ -175,7 +175,7 @@ impl<'a> Variant<'a> {
         match place.value {
             Some(DeValue::String(text)) => {
                 if let Some(name) = variants.iter().find(|name| *name == text) {
-                    return Variant { name, place: place.void() };
+                    return Variant { name, place: place.inside(place.path_to(name), name, None) };
                 }
                 place.wrong(&one_of(variants, names::nearest(text, variants.iter().copied())));
             }
@@ -209,6 +209,9 @@ impl<'a> VariantAccess<'a> for Variant<'a> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
+        if self.place.value.is_some() {
+            self.place.wrong("the name alone, in quotes");
+        }
         Ok(())
     }
 
