@@ -39,12 +39,12 @@ pub fn model() -> Result<PathBuf> {
 }
 
 /// `$HEADSAW_CACHE`, else `$XDG_CACHE_HOME/headsaw`, else `~/.cache/headsaw`.
-fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let found = set("HEADSAW_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|home| home.join("headsaw")))
         .or_else(|| set("HOME").or_else(|| set("USERPROFILE")).map(|home| home.join(".cache/headsaw")))
-        .context("no place to keep the model: set HEADSAW_CACHE to a folder")?;
+        .context("no place to keep what is fetched: set HEADSAW_CACHE to a folder")?;
     fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
     Ok(fs::canonicalize(found)?)
 }

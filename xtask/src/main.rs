@@ -5,6 +5,7 @@ mod ci;
 mod command;
 mod fetch;
 mod oracle;
+mod orders;
 mod test;
 
 use anyhow::Result;
@@ -26,6 +27,8 @@ enum Command {
     Test(test::Args),
     /// Ask other engines for the right logits and store them (about 20 minutes)
     Oracle,
+    /// Ask PyTorch whether it accepts our orders and store what it says (5 GB the first time)
+    Orders,
     /// Time headsaw and llama.cpp in turn on the same model and print the table
     BenchPeers(bench_peers::Args),
     /// What CI runs: formatting, clippy, number of crates, tests
@@ -47,6 +50,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Fetch => fetch::run(),
         Command::Test(args) => test::run(args),
         Command::Oracle => oracle::run(),
+        Command::Orders => orders::run(),
         Command::BenchPeers(args) => bench_peers::run(args),
         Command::Ci => ci::run(),
     }

@@ -2,10 +2,11 @@
 
 mod layers;
 mod memory;
+pub mod order;
 mod units;
 pub mod work;
 
-use crate::plan::{Exchange, HeadSteps, Order, Overlap, Plan, Slice};
+use crate::plan::{Exchange, HeadSteps, Overlap, Plan, Slice};
 use crate::program::*;
 use crate::shard::BLOCK;
 use crate::spec::cluster::DeviceId;
@@ -53,6 +54,7 @@ struct Seat {
 
 struct Lowering<'a> {
     plan: &'a Plan,
+    order: order::Slots,
     program: Program,
     seats: Vec<Seat>,
     /// For each stage: the group of all its lanes, and the groups of lanes of equal number.
@@ -86,6 +88,7 @@ impl<'a> Lowering<'a> {
     fn new(plan: &'a Plan) -> Lowering<'a> {
         let mut lowering = Lowering {
             plan,
+            order: order::of(plan),
             program: Program {
                 lanes: Vec::new(),
                 bufs: Vec::new(),
@@ -188,8 +191,7 @@ impl<'a> Lowering<'a> {
             }
             let device = self.program.lanes[lane].device;
             for micro in 0..self.plan.workload.micros {
-                // In sequential order only the first slot may start at once; the others wait for the one before.
-                let initial = u32::from(self.plan.order == Order::Pipelined || micro == 0);
+                let initial = u32::from(self.order.open.contains(&MicroId(micro)));
                 let chan = self.chan(sampler, LaneId(lane as u32), Carries::Header(MicroId(micro)), initial);
                 self.headers.insert((device, micro), chan);
             }
@@ -295,8 +297,8 @@ impl<'a> Lowering<'a> {
     /// All work, layer by layer, split over the lanes by output rows.
     fn whole_layers(&mut self) {
         for lane in 0..self.seats.len() {
-            for micro in 0..self.plan.workload.micros {
-                self.micro(lane, MicroId(micro));
+            for micro in self.order.turns[self.seats[lane].stage].clone() {
+                self.micro(lane, micro);
             }
         }
     }
@@ -399,11 +401,8 @@ impl<'a> Lowering<'a> {
         }
         let token = self.value(lane, None, micro, 0, 0);
         actions.push((Op::Compute(Step::Sample), needs, vec![token]));
-        let next = match self.plan.order {
-            Order::Pipelined => micro.0,
-            Order::Sequential => (micro.0 + 1) % self.plan.workload.micros,
-        };
-        let out = self.headers.iter().filter(|((_, m), _)| *m == next);
+        let next = self.order.next[micro.index()];
+        let out = self.headers.iter().filter(|((_, m), _)| *m == next.0);
         actions.extend(out.map(|(_, chan)| (Op::Send(*chan), vec![token], vec![])));
         actions
     }

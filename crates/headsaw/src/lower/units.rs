@@ -73,10 +73,9 @@ impl Lowering<'_> {
         for base in (0..self.seats.len()).step_by(width) {
             let mut script = Script { base, timed: Vec::new() };
             let together = if steps.overlap == Overlap::None { 1 } else { steps.interleave.max(1) };
-            for (set, first) in (0..self.plan.workload.micros).step_by(together as usize).enumerate() {
-                let last = first.saturating_add(together).min(self.plan.workload.micros);
-                let micros: Vec<MicroId> = (first..last).map(MicroId).collect();
-                self.set(&mut script, steps, set as u32, &micros);
+            let turns = self.order.turns[self.seats[base].stage].clone();
+            for (set, micros) in turns.chunks(together as usize).enumerate() {
+                self.set(&mut script, steps, set as u32, micros);
             }
             script.timed.sort_by_key(|timed| timed.key);
             for Timed { lane, op, at, needs, makes, .. } in script.timed {

@@ -112,7 +112,8 @@ pub enum Exchange {
 pub enum Order {
     /// A micro-batch enters the first stage when the one before has left the last.
     Sequential,
-    /// Micro-batches follow each other through the stages (GPipe's forward order, arXiv 1811.06965).
+    /// Micro-batches follow each other through the stages (GPipe's forward order, arXiv 1811.06965): prompts, chunks of
+    /// one prompt, or one token each of the sequences that a micro-batch generates.
     Pipelined,
 }
 

@@ -1,40 +1,40 @@
 //! Programs as text, for reading and for goldens.
 
 use super::*;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// One row a device, in the manner of torch.distributed.pipelining: `0RECV_F0,0F0,0SEND_F0`.
 ///
-/// Only what crosses stages is shown; what happens inside a stage is in [`listing`].
+/// Only what crosses stages is shown; what happens inside a stage is in [`listing`]. A cell stands where the device
+/// begins it; micro-batches that take each layer together are all received before the first is sent.
 pub fn ranks(program: &Program) -> String {
     let mut text = String::new();
-    for first in program.lanes.iter().filter(|lane| lane.number == 0) {
-        let device = program.lanes.iter().filter(|lane| lane.device == first.device);
-        let cells: Vec<String> = row(program, device).iter().map(|cell| format!("{}{cell}", first.stage.0)).collect();
+    for device in program.lanes.chunk_by(|a, b| a.device == b.device) {
+        let cells: Vec<String> =
+            row(program, device).iter().map(|cell| format!("{}{cell}", device[0].stage.0)).collect();
         writeln!(text, "{}", cells.join(",")).expect("writing to a String");
     }
     text
 }
 
-/// The cells of one device: micro-batches in the order in which they come to it, each received, done, sent.
-fn row<'a>(program: &Program, lanes: impl Iterator<Item = &'a Lane>) -> Vec<String> {
-    let mut micros: Vec<(MicroId, bool, bool)> = Vec::new();
-    for action in lanes.flat_map(|lane| &lane.actions) {
-        let known = micros.iter().position(|(micro, ..)| *micro == action.micro);
-        let at = known.unwrap_or_else(|| {
-            micros.push((action.micro, false, false));
-            micros.len() - 1
-        });
-        micros[at].1 |= matches!(action.op, Op::Recv(chan) if residual(program, chan));
-        micros[at].2 |= matches!(action.op, Op::Send(chan) if residual(program, chan));
+/// The cells of one device: those of a lane that takes the residual in and hands it on, where one does.
+fn row(program: &Program, device: &[Lane]) -> Vec<String> {
+    device.iter().map(|lane| cells(program, lane)).max_by_key(Vec::len).unwrap_or_default()
+}
+
+fn cells(program: &Program, lane: &Lane) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let cells = lane.actions.iter().filter_map(|action| Some((cell(program, action.op)?, action.micro)));
+    cells.filter(|cell| seen.insert(*cell)).map(|(word, micro)| format!("{word}{}", micro.0)).collect()
+}
+
+/// What an action is to the stages.
+fn cell(program: &Program, op: Op) -> Option<&'static str> {
+    match op {
+        Op::Send(chan) | Op::Recv(chan) => residual(program, chan).then(|| word(program, op)),
+        Op::Compute(_) | Op::AllReduce(_) | Op::AllGather(..) => Some("F"),
     }
-    let mut cells = Vec::new();
-    for (micro, received, sent) in micros {
-        cells.extend(received.then(|| format!("RECV_F{}", micro.0)));
-        cells.push(format!("F{}", micro.0));
-        cells.extend(sent.then(|| format!("SEND_F{}", micro.0)));
-    }
-    cells
 }
 
 fn residual(program: &Program, chan: ChanId) -> bool {
