@@ -45,6 +45,9 @@ impl CostModel for Made {
     fn hand_over(&self, _: DeviceId) -> Seconds {
         Seconds(0.0)
     }
+    fn kind(&self, _: DeviceId) -> u32 {
+        0
+    }
     fn domain(&self, device: DeviceId) -> Domain {
         Domain { id: device.0, bytes_per_second: BytesPerSecond(1.0), capacity: Capacity::Overlap(1.0) }
     }

@@ -74,6 +74,8 @@ pub trait CostModel {
     fn collective(&self, what: Collective, devices: &[DeviceId], work: &Work, load: Load) -> Seconds;
     /// From the end of one action to the start of another, on another lane of the device, that waited for it.
     fn hand_over(&self, device: DeviceId) -> Seconds;
+    /// Devices of the same kind take the same time for the same work.
+    fn kind(&self, device: DeviceId) -> u32;
     /// With whom a device shares.
     fn domain(&self, device: DeviceId) -> Domain;
 }

@@ -15,26 +15,60 @@ use crate::units::{Bytes, Seconds};
 use std::ops::Range;
 
 /// Seconds from the first start to the last end of one round of equal micro-batches; none where only a simulation can
-/// tell: lanes that share work, overlap by tokens, the gather exchange with units in flight, unequal micro-batches.
+/// tell: lanes that share work, overlap by tokens, the gather exchange with units in flight.
 pub fn predict(plan: &Plan, cost: &dyn CostModel, load: Load) -> Option<Seconds> {
-    if !has_closed_form(plan) {
-        return None;
-    }
-    let last = plan.stages.len() - 1;
-    let (mut sum, mut longest) = (0.0, 0.0f64);
-    for number in 0..=last {
-        let stage = Timed { plan, cost, load, stage: &plan.stages[number] };
-        let mut seconds = f64::from(stage.layers()) * stage.layer();
-        if number == 0 {
-            seconds += stage.enter();
+    StageTimes::of(plan, cost, load).map(|times| times.seconds(plan.workload.micros, plan.order))
+}
+
+/// What one micro-batch takes in each stage: a search that changes only the number of micro-batches, or moves layers
+/// between equal stages, need not price anything again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageTimes {
+    /// Layers of each stage, and seconds of one of them.
+    pub layers: Vec<(u32, f64)>,
+    /// The first stage's embedding.
+    pub enter: f64,
+    /// What each stage but the last sends to the next.
+    pub hand_on: Vec<f64>,
+    /// The last stage's logits and sampling.
+    pub finish: f64,
+}
+
+impl StageTimes {
+    /// None where there is no closed form.
+    pub fn of(plan: &Plan, cost: &dyn CostModel, load: Load) -> Option<StageTimes> {
+        if !has_closed_form(plan) {
+            return None;
         }
-        seconds += if number == last { stage.finish() } else { stage.hand_on(&plan.stages[number + 1]) };
-        sum += seconds;
-        longest = longest.max(seconds);
+        let stages: Vec<Timed> = plan.stages.iter().map(|stage| Timed::new(plan, cost, load, stage)).collect();
+        let mut layers: Vec<(u32, f64)> = Vec::with_capacity(stages.len());
+        for (i, stage) in stages.iter().enumerate() {
+            let known = stages[..i].iter().position(|other| other.layers_take_the_same(stage));
+            let seconds = known.map_or_else(|| stage.layer(), |known| layers[known].1);
+            layers.push((stage.layers(), seconds));
+        }
+        Some(StageTimes {
+            layers,
+            enter: stages[0].enter(),
+            hand_on: plan.stages[1..].iter().zip(&stages).map(|(next, stage)| stage.hand_on(next)).collect(),
+            finish: stages[stages.len() - 1].finish(),
+        })
     }
-    let again = f64::from(plan.workload.micros - 1);
-    let period = if plan.order == Order::Sequential { sum } else { longest };
-    Some(Seconds(sum + again * period))
+
+    /// The time of so many equal micro-batches.
+    pub fn seconds(&self, micros: u32, order: Order) -> Seconds {
+        let last = self.layers.len() - 1;
+        let (mut sum, mut longest) = (0.0, 0.0f64);
+        for (stage, (layers, seconds)) in self.layers.iter().enumerate() {
+            let enter = if stage == 0 { self.enter } else { 0.0 };
+            let leave = if stage == last { self.finish } else { self.hand_on[stage] };
+            let seconds = enter + f64::from(*layers) * seconds + leave;
+            sum += seconds;
+            longest = longest.max(seconds);
+        }
+        let period = if order == Order::Sequential { sum } else { longest };
+        Seconds(sum + f64::from(micros.saturating_sub(1)) * period)
+    }
 }
 
 fn has_closed_form(plan: &Plan) -> bool {
@@ -60,9 +94,30 @@ struct Timed<'a> {
     cost: &'a dyn CostModel,
     load: Load,
     stage: &'a Stage,
+    devices: Vec<DeviceId>,
 }
 
-impl Timed<'_> {
+impl<'a> Timed<'a> {
+    fn new(plan: &'a Plan, cost: &'a dyn CostModel, load: Load, stage: &'a Stage) -> Timed<'a> {
+        Timed { plan, cost, load, stage, devices: stage.slices.iter().map(|slice| slice.device).collect() }
+    }
+
+    /// Equal slices on equal devices: then their layers take the same time, as long as the links between them do.
+    fn layers_take_the_same(&self, other: &Timed) -> bool {
+        let same = |(a, b): (&Slice, &Slice)| {
+            self.shape(a) == self.shape(b) && self.cost.kind(a.device) == self.cost.kind(b.device)
+        };
+        let (mine, theirs) = (&self.stage.slices, &other.stage.slices);
+        mine.len() == theirs.len() && mine.iter().zip(theirs).all(same) && self.links() == other.links()
+    }
+
+    /// What tells the links of two stages apart: an exchange of one byte.
+    fn links(&self) -> Seconds {
+        let work = Work { sent: Bytes(1), ..Work::default() };
+        let load = Load { sequences: 1, tokens: 1, past: 0 };
+        self.cost.collective(Collective::AllReduce, &self.devices, &work, load)
+    }
+
     fn layers(&self) -> u32 {
         self.stage.layers.end - self.stage.layers.start
     }
@@ -107,10 +162,9 @@ impl Timed<'_> {
     }
 
     fn collective(&self, what: Collective, work: impl Fn(&Slice) -> Work) -> f64 {
-        let devices: Vec<DeviceId> = self.stage.slices.iter().map(|slice| slice.device).collect();
         let mut most = work(&self.stage.slices[0]);
         most.sent = self.stage.slices.iter().map(|slice| work(slice).sent).max().unwrap_or(Bytes(0));
-        self.cost.collective(what, &devices, &most, self.load).0
+        self.cost.collective(what, &self.devices, &most, self.load).0
     }
 
     fn reduce(&self, mlp: bool) -> f64 {
@@ -199,15 +253,14 @@ impl Timed<'_> {
                 });
                 parts.sum()
             };
-            let first = unit(&self.stage.slices[0]);
             seconds += self.slowest(heads)
-                + self.gather_of(number, &first)
+                + self.gather_of(number)
                 + self.slowest(|slice| self.unit(slice, Step::Merge, &unit(slice)));
         }
         seconds
     }
 
-    fn gather_of(&self, number: u32, _first: &Unit) -> f64 {
+    fn gather_of(&self, number: u32) -> f64 {
         let size = self.plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk);
         self.collective(Collective::AllGather, |slice| {
             let unit = Unit { number, heads: work::chunk(&slice.heads, size, number) };

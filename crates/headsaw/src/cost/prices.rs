@@ -39,14 +39,14 @@ impl<'a> Priced<'a> {
     }
 
     /// The kind of a device.
-    pub fn kind(&self, device: DeviceId) -> &'a DeviceKind {
+    pub fn device_kind(&self, device: DeviceId) -> &'a DeviceKind {
         self.cluster.kind(device).expect("a device of the cluster")
     }
 }
 
 impl CostModel for Priced<'_> {
     fn compute(&self, device: DeviceId, step: Step, work: &Work, load: Load) -> Price {
-        let kind = self.kind(device);
+        let kind = self.device_kind(device);
         match &kind.prices {
             Prices::Gpu(card) => gpu::step(self.plan, kind, card, step, work, load),
             Prices::Table(table) => lane::step(self.plan, table, self.home, step, work, load),
@@ -57,35 +57,43 @@ impl CostModel for Priced<'_> {
         if from == to {
             return Seconds(0.0);
         }
-        let (first, last) = (from.0.min(to.0), from.0.max(to.0));
-        match &self.kind(from).prices {
+        let (first, last) = (from.min(to), from.max(to));
+        match &self.device_kind(from).prices {
             Prices::Gpu(_) => collective::send(&self.cluster.levels, group(&[first, last]), bytes),
             Prices::Table(_) => lane::transfer(&self.cluster.levels, bytes),
         }
     }
 
     fn collective(&self, what: Collective, devices: &[DeviceId], work: &Work, load: Load) -> Seconds {
-        let ids: Vec<u32> = devices.iter().map(|device| device.0).collect();
         let levels = &self.cluster.levels;
+        let count = devices.len() as u32;
         let bytes = work.sent * u64::from(load.rows());
-        match (&self.kind(devices[0]).prices, what) {
-            (Prices::Gpu(_), Collective::AllReduce) => collective::all_reduce(levels, group(&ids), bytes),
+        match (&self.device_kind(devices[0]).prices, what) {
+            (Prices::Gpu(_), Collective::AllReduce) => collective::all_reduce(levels, group(devices), bytes),
             (Prices::Gpu(_), Collective::AllGather) => {
-                collective::all_gather(levels, group(&ids), bytes * ids.len() as u64)
+                collective::all_gather(levels, group(devices), bytes * u64::from(count))
             }
-            (Prices::Table(table), _) => lane::collective(table, levels, ids.len() as u32, work, load),
+            (Prices::Table(table), _) => lane::collective(table, levels, count, work, load),
         }
     }
 
     fn hand_over(&self, device: DeviceId) -> Seconds {
-        match &self.kind(device).prices {
+        match &self.device_kind(device).prices {
             Prices::Gpu(_) => Seconds(0.0), // in the launch of each kernel
             Prices::Table(table) => lane::hand_over(self.plan, table),
         }
     }
 
+    fn kind(&self, device: DeviceId) -> u32 {
+        let ends = self.cluster.groups.iter().scan(0u32, |end, group| {
+            *end = end.saturating_add(group.count);
+            Some(*end)
+        });
+        ends.take_while(|end| *end <= device.0).count() as u32
+    }
+
     fn domain(&self, device: DeviceId) -> Domain {
-        let kind = self.kind(device);
+        let kind = self.device_kind(device);
         match &kind.prices {
             Prices::Gpu(gpu) => {
                 let capacity = Capacity::Overlap(kind.overlap);
@@ -100,7 +108,8 @@ impl CostModel for Priced<'_> {
 }
 
 /// Where devices lie that follow each other at equal distances, as the devices of a stage do.
-fn group(devices: &[u32]) -> GroupShape {
-    let stride = devices.get(1).map_or(1, |second| second.abs_diff(devices[0]).max(1));
-    GroupShape { size: devices.len() as u32, stride, first: devices[0] }
+fn group(devices: &[DeviceId]) -> GroupShape {
+    let first = devices[0].0;
+    let stride = devices.get(1).map_or(1, |second| second.0.abs_diff(first).max(1));
+    GroupShape { size: devices.len() as u32, stride, first }
 }

@@ -5,7 +5,8 @@ use crate::cost::{Collective, CostModel, Domain, Load, Price};
 use crate::program::*;
 use crate::spec::cluster::DeviceId;
 use crate::units::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 /// What an action does, as far as time is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +78,10 @@ impl<'a> Prepared<'a> {
     /// Prices and edges of a program.
     pub fn new(program: &'a Program, cost: &dyn CostModel, rounds: &Rounds) -> Prepared<'a> {
         let makers = makers(program);
-        let mut classes = Classes::new(program);
+        let mut classes = Classes::new(program, cost);
         let (mut begins, mut tasks, mut waits) = (vec![0], Vec::new(), Vec::new());
         for (number, lane) in program.lanes.iter().enumerate() {
+            classes.turns.clear();
             for action in &lane.actions {
                 let first = waits.len() as u32;
                 waits_of(action, number as u32, &makers, &mut waits);
@@ -94,7 +96,7 @@ impl<'a> Prepared<'a> {
             begins.push(tasks.len() as u32);
         }
         let (loads, distinct) = distinct(rounds);
-        let prices = distinct.iter().map(|load| classes.prices(cost, *load)).collect();
+        let prices = distinct.iter().map(|load| classes.prices(*load)).collect();
         let (domain_of, domains) = domains(program, cost);
         let hand_over = program.lanes.iter().map(|lane| cost.hand_over(lane.device).0).collect();
         Prepared { program, begins, tasks, waits, domain_of, domains, hand_over, loads, prices }
@@ -177,29 +179,58 @@ fn domains(program: &Program, cost: &dyn CostModel) -> (Vec<Option<u32>>, Vec<Do
 /// The classes of a program's actions.
 struct Classes<'a> {
     program: &'a Program,
-    numbers: HashMap<Class, u32>,
-    /// A device of each class.
+    cost: &'a dyn CostModel,
+    numbers: FxHashMap<Class, u32>,
+    /// An action of each class, by its device.
     examples: Vec<(DeviceId, Op, Work)>,
-    /// For each group, what each member offers in a collective: the largest offer counts.
-    offers: HashMap<Call, Bytes>,
+    /// For each group, what is offered in its collectives, in their order: the largest offer of a member counts.
+    offers: Vec<Vec<Bytes>>,
+    /// How many collectives of each group the lane in hand has behind it.
+    turns: Vec<(GroupId, usize)>,
 }
 
 impl<'a> Classes<'a> {
-    fn new(program: &'a Program) -> Classes<'a> {
-        let mut offers: HashMap<_, Bytes> = HashMap::new();
-        for action in program.lanes.iter().flat_map(|lane| &lane.actions) {
-            if let Some(call) = call(program, action) {
-                let most = offers.entry(call).or_default();
-                *most = (*most).max(action.work.sent);
+    fn new(program: &'a Program, cost: &'a dyn CostModel) -> Classes<'a> {
+        let (offers, turns) = (vec![Vec::new(); program.groups.len()], Vec::new());
+        let mut classes = Classes { program, cost, numbers: FxHashMap::default(), examples: Vec::new(), offers, turns };
+        for lane in &program.lanes {
+            classes.turns.clear();
+            for action in &lane.actions {
+                classes.offer(action);
             }
         }
-        Classes { program, numbers: HashMap::new(), examples: Vec::new(), offers }
+        classes
     }
 
+    fn offer(&mut self, action: &Action) {
+        let (Op::AllReduce(group) | Op::AllGather(group, _)) = action.op else { return };
+        let turn = self.turn(group);
+        let offers = &mut self.offers[group.index()];
+        match offers.get_mut(turn) {
+            Some(most) => *most = (*most).max(action.work.sent),
+            None => offers.push(action.work.sent),
+        }
+    }
+
+    /// Which of its group's collectives the lane in hand comes to.
+    fn turn(&mut self, group: GroupId) -> usize {
+        match self.turns.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, turn)) => {
+                *turn += 1;
+                *turn
+            }
+            None => {
+                self.turns.push((group, 0));
+                0
+            }
+        }
+    }
+
+    /// A lane's actions are asked for from its first to its last.
     fn of(&mut self, lane: &Lane, action: &Action) -> u32 {
         let mut work = action.work;
         let class = match action.op {
-            Op::Compute(step) => Class::Compute(lane.device.0, step, work),
+            Op::Compute(step) => Class::Compute(self.cost.kind(lane.device), step, work),
             Op::Send(chan) => {
                 let chan = &self.program.chans[chan.index()];
                 let to = self.program.lanes[chan.to.index()].device;
@@ -207,10 +238,10 @@ impl<'a> Classes<'a> {
             }
             Op::Recv(_) => Class::Nothing,
             Op::AllReduce(group) | Op::AllGather(group, _) => {
-                let call = call(self.program, action).expect("a collective");
-                work.sent = self.offers[&call];
-                let what = if call.gathered.is_some() { Collective::AllGather } else { Collective::AllReduce };
-                Class::Collective(what, group.0, work)
+                let turn = self.turn(group);
+                work.sent = self.offers[group.index()][turn];
+                let sum = matches!(action.op, Op::AllReduce(_));
+                Class::Collective(if sum { Collective::AllReduce } else { Collective::AllGather }, group.0, work)
             }
         };
         let next = self.examples.len() as u32;
@@ -220,21 +251,15 @@ impl<'a> Classes<'a> {
         })
     }
 
-    fn prices(&self, cost: &dyn CostModel, load: Load) -> Vec<Price> {
-        self.examples.iter().map(|(device, op, work)| self.price(cost, load, *device, *op, work)).collect()
+    fn prices(&self, load: Load) -> Vec<Price> {
+        self.examples.iter().map(|(device, op, work)| self.price(load, *device, *op, work)).collect()
     }
 
-    fn price(&self, cost: &dyn CostModel, load: Load, device: DeviceId, op: Op, work: &Work) -> Price {
+    fn price(&self, load: Load, device: DeviceId, op: Op, work: &Work) -> Price {
         let rows = u64::from(load.rows());
         let alone = |seconds| Price { seconds, streamed: Bytes(0) };
-        let devices = |group: GroupId| -> Vec<DeviceId> {
-            let lanes = &self.program.groups[group.index()].lanes;
-            let mut devices: Vec<DeviceId> = lanes.iter().map(|lane| self.program.lanes[lane.index()].device).collect();
-            devices.dedup();
-            devices
-        };
         match op {
-            Op::Compute(step) => cost.compute(device, step, work, load),
+            Op::Compute(step) => self.cost.compute(device, step, work, load),
             Op::Send(chan) => {
                 let Chan { to, carries, .. } = self.program.chans[chan.index()];
                 let rows = match carries {
@@ -242,35 +267,23 @@ impl<'a> Classes<'a> {
                     Carries::Logits { .. } => u64::from(load.sequences),
                     Carries::Residual { .. } => rows,
                 };
-                alone(cost.transfer(device, self.program.lanes[to.index()].device, work.sent * rows))
+                alone(self.cost.transfer(device, self.program.lanes[to.index()].device, work.sent * rows))
             }
             Op::Recv(_) => Price::default(),
-            Op::AllReduce(group) => alone(cost.collective(Collective::AllReduce, &devices(group), work, load)),
-            Op::AllGather(group, _) => alone(cost.collective(Collective::AllGather, &devices(group), work, load)),
+            Op::AllReduce(group) => {
+                alone(self.cost.collective(Collective::AllReduce, &self.devices(group), work, load))
+            }
+            Op::AllGather(group, _) => {
+                alone(self.cost.collective(Collective::AllGather, &self.devices(group), work, load))
+            }
         }
     }
-}
 
-/// A collective: group, what, micro-batch, layer and unit; the sums of a layer's halves lie in different places.
-#[derive(PartialEq, Eq, Hash)]
-struct Call {
-    group: GroupId,
-    gathered: Option<Gathered>,
-    mlp: bool,
-    micro: MicroId,
-    layer: Option<u32>,
-    unit: Option<u32>,
-}
-
-/// Which collective an action is a part of.
-fn call(program: &Program, action: &Action) -> Option<Call> {
-    let (group, gathered) = match action.op {
-        Op::AllReduce(group) => (group, None),
-        Op::AllGather(group, what) => (group, Some(what)),
-        Op::Compute(_) | Op::Send(_) | Op::Recv(_) => return None,
-    };
-    let place = action.needs.first().and_then(|buf| program.bufs[buf.index()].place);
-    let mlp = place.is_some_and(|place| program.places[place.index()].kind == PlaceKind::Partial(true));
-    let unit = action.unit.as_ref().map(|unit| unit.number);
-    Some(Call { group, gathered, mlp, micro: action.micro, layer: action.layer, unit })
+    /// The devices of a group; a device may have several lanes in it.
+    fn devices(&self, group: GroupId) -> Vec<DeviceId> {
+        let lanes = &self.program.groups[group.index()].lanes;
+        let mut devices: Vec<DeviceId> = lanes.iter().map(|lane| self.program.lanes[lane.index()].device).collect();
+        devices.dedup();
+        devices
+    }
 }
