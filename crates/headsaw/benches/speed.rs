@@ -2,7 +2,7 @@
 //!
 //! Best, median and worst of several rounds, as other processes disturb them.
 
-use headsaw::cost::{Load, Priced, predict};
+use headsaw::cost::{Load, Priced, StageTimes, predict};
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::simulate::{Rounds, simulate};
@@ -61,17 +61,31 @@ fn closed() {
     println!("closed forms a second");
     let cluster = clusters::parse("h100x64").expect("a preset");
     let mut plan = plan("llama-3.1-70b", 8, 4, 16);
-    let rates = measure(|| {
-        let count = 20_000;
-        for i in 0..count {
+    let load = |i: u32| Load { sequences: 1, tokens: 128 + i % 4096, past: i % 512 };
+    let priced = measure(|| {
+        for i in 0..EVALUATIONS {
             plan.workload.micros = 1 + i % 64;
-            let load = Load { sequences: 1, tokens: 128 + i % 4096, past: i % 512 };
-            black_box(predict(&plan, &Priced::new(&plan, &cluster), load));
+            black_box(predict(&plan, &Priced::new(&plan, &cluster), load(i)));
         }
-        count as usize
+        EVALUATIONS as usize
     });
-    println!("  llama-3.1-70b tp 8 pp 4 {}", millions(rates));
+    println!("  a plan of 32 devices, every piece priced anew   {}", millions(priced));
+    // As a search goes: pieces are priced once for each tp and load, then stages and micro-batches are tried.
+    let swept = measure(|| {
+        let cost = Priced::new(&plan, &cluster);
+        for i in 0..EVALUATIONS / 64 {
+            let mut times = StageTimes::of(&plan, &cost, load(i)).expect("an even plan");
+            for micros in 1..=64 {
+                times.layers[0].0 = 15 + micros % 10;
+                black_box(times.seconds(micros, Order::Pipelined));
+            }
+        }
+        EVALUATIONS as usize
+    });
+    println!("  the same, priced once for 64 numbers of micro-batches {}", millions(swept));
 }
+
+const EVALUATIONS: u32 = 64 * 256;
 
 /// Things a second, sorted.
 fn measure(mut work: impl FnMut() -> usize) -> Vec<f64> {
