@@ -132,9 +132,13 @@ impl<'a> Timed<'a> {
 
     /// The slowest of the stage's devices; equal slices are counted once.
     fn slowest(&self, seconds: impl Fn(&Slice) -> f64) -> f64 {
+        self.slowest_of(&self.stage.slices, seconds)
+    }
+
+    fn slowest_of(&self, slices: &[Slice], seconds: impl Fn(&Slice) -> f64) -> f64 {
         let mut seen: Option<[u32; 5]> = None;
         let mut most = 0.0f64;
-        for slice in &self.stage.slices {
+        for slice in slices {
             let shape = self.shape(slice);
             if seen != Some(shape) {
                 most = most.max(seconds(slice));
@@ -312,7 +316,7 @@ impl<'a> Timed<'a> {
             let sent = if slice.device == home { 0.0 } else { self.cost.transfer(slice.device, home, bytes).0 };
             logits + sent
         };
-        let logits = self.stage.slices.iter().map(arrives).fold(0.0, f64::max);
+        let logits = arrives(&self.stage.slices[0]).max(self.slowest_of(&self.stage.slices[1..], arrives));
         normed + logits + self.step(&self.stage.slices[0], Step::Sample, 0..1, None)
     }
 }

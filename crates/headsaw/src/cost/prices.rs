@@ -26,15 +26,12 @@ impl<'a> Priced<'a> {
     pub fn new(plan: &'a Plan, cluster: &'a Cluster) -> Priced<'a> {
         let (needed, there) = (plan.devices.len() as u64, u64::from(cluster.devices()));
         assert!(needed <= there, "a plan of {needed} devices on a cluster of {there}");
-        let held = plan
-            .slices()
-            .map(|(stage, slice)| work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice));
         let table = cluster.groups.iter().find_map(|group| match &group.kind.prices {
             Prices::Table(table) => Some(table),
             Prices::Gpu(_) => None,
         });
-        let held: Bytes = held.sum();
-        let home = table.map_or(Home::Memory, |table| Home::of(table, held));
+        let held = |(stage, slice)| work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice);
+        let home = table.map_or(Home::Memory, |table| Home::of(table, plan.slices().map(held).sum()));
         Priced { plan, cluster, home }
     }
 

@@ -45,6 +45,8 @@ struct Play<'a> {
     waiters: Vec<Vec<(u64, u32)>>,
     /// Lanes that may go on now.
     ready: Vec<u32>,
+    /// The lane that was done last, until it is busy again.
+    idle: Option<u32>,
     shared: Vec<Shared>,
     /// Lane by lane, each in order.
     spans: Vec<Span>,
@@ -58,6 +60,7 @@ pub fn play(prepared: &Prepared) -> Result<Trace, Stuck> {
         while let Some(lane) = play.ready.pop() {
             play.go_on(lane);
         }
+        play.rest();
         let Some((now, lane)) = play.times.first() else { break };
         play.now = now;
         play.finish(lane);
@@ -81,9 +84,25 @@ impl<'a> Play<'a> {
             came: vec![0; program.groups.len()],
             waiters: vec![Vec::new(); program.lanes.len()],
             ready: Vec::new(),
+            idle: None,
             shared: prepared.domains.iter().map(|domain| Shared::new(*domain)).collect(),
             spans: vec![nothing; prepared.tasks.len() * prepared.loads.len()],
         }
+    }
+
+    /// The lane that was done last has nothing to do yet.
+    fn rest(&mut self) {
+        if let Some(lane) = self.idle.take() {
+            self.times.set(lane, f64::INFINITY);
+        }
+    }
+
+    /// A lane is busy until then.
+    fn until(&mut self, lane: u32, time: f64) {
+        if self.idle == Some(lane) {
+            self.idle = None;
+        }
+        self.times.set(lane, time);
     }
 
     fn task(&self, lane: u32) -> Option<&'a Task> {
@@ -138,7 +157,7 @@ impl<'a> Play<'a> {
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
         self.lanes[lane as usize].start = self.now + late;
         match self.prepared.domain_of[lane as usize] {
-            None => self.times.set(lane, self.now + late + price.seconds.0),
+            None => self.until(lane, self.now + late + price.seconds.0),
             Some(domain) => {
                 let seconds = late + price.seconds.0;
                 self.shared[domain as usize].begin(self.now, lane, seconds, price.streamed.0 as f64);
@@ -149,9 +168,9 @@ impl<'a> Play<'a> {
 
     /// Speeds have changed: so have the times of all busy lanes.
     fn reset(&mut self, domain: u32) {
-        let shared = &self.shared[domain as usize];
-        for busy in &shared.busy {
-            self.times.set(busy.lane, shared.done(self.now, busy));
+        for i in 0..self.shared[domain as usize].busy.len() {
+            let busy = self.shared[domain as usize].busy[i];
+            self.until(busy.lane, busy.done(self.now));
         }
     }
 
@@ -164,7 +183,7 @@ impl<'a> Play<'a> {
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
         let late = self.late(lane);
         self.lanes[lane as usize].start = self.now + late;
-        self.times.set(lane, self.now + late + price.seconds.0);
+        self.until(lane, self.now + late + price.seconds.0);
     }
 
     fn receive(&mut self, lane: u32, chan: usize) {
@@ -180,7 +199,7 @@ impl<'a> Play<'a> {
         self.ready.extend(sender);
         let late = self.late(lane);
         self.lanes[lane as usize].start = self.now + late;
-        self.times.set(lane, self.now + late);
+        self.until(lane, self.now + late);
     }
 
     fn meet(&mut self, lane: u32, task: &Task, group: usize) {
@@ -194,13 +213,13 @@ impl<'a> Play<'a> {
         for member in members {
             self.lanes[member.index()].waits = false;
             self.lanes[member.index()].start = self.now;
-            self.times.set(member.0, self.now + price.seconds.0);
+            self.until(member.0, self.now + price.seconds.0);
         }
     }
 
     /// A lane's action is done.
     fn finish(&mut self, lane: u32) {
-        self.times.set(lane, f64::INFINITY);
+        self.idle = Some(lane);
         let task = self.task(lane).expect("a lane that is done with something");
         let place = self.prepared.begins[lane as usize] as usize * self.prepared.loads.len();
         let held = &mut self.lanes[lane as usize];

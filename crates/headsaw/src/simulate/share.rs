@@ -15,6 +15,13 @@ pub struct Busy {
     pub speed: f64,
 }
 
+impl Busy {
+    /// When it will be done as things are.
+    pub fn done(&self, now: f64) -> f64 {
+        now + self.left / self.speed
+    }
+}
+
 /// A domain and its busy lanes.
 pub struct Shared {
     domain: Domain,
@@ -42,11 +49,6 @@ impl Shared {
         self.advance(now);
         self.busy.retain(|busy| busy.lane != lane);
         self.settle();
-    }
-
-    /// When a busy lane will be done as things are.
-    pub fn done(&self, now: f64, busy: &Busy) -> f64 {
-        now + busy.left / busy.speed
     }
 
     fn advance(&mut self, now: f64) {

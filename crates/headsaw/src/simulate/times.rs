@@ -28,7 +28,11 @@ impl Times {
         while i > 1 {
             let (left, right) = (self.nodes[i & !1], self.nodes[i | 1]);
             i /= 2;
-            self.nodes[i] = if right.0 < left.0 { right } else { left };
+            let winner = if right.0 < left.0 { right } else { left };
+            if self.nodes[i] == winner {
+                return; // and so nothing changes further up
+            }
+            self.nodes[i] = winner;
         }
     }
 
