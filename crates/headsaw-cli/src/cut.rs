@@ -2,15 +2,17 @@
 
 use crate::error::Failure;
 use crate::model::{Model, read_text};
+use crate::place::Site;
+use crate::steps::StepArgs;
 use clap::ValueEnum;
-use headsaw::plan::{self, CutRequest, Plan};
+use headsaw::plan::{self, CutRequest, HeadSteps, Plan};
 use headsaw::spec::model::ModelSpec;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// How the model is cut.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "The cut")]
 pub struct CutArgs {
     /// Devices that share the heads of a stage [default: 1]
@@ -22,9 +24,12 @@ pub struct CutArgs {
     /// Relative speeds of the devices of a stage, as 2:1:1: who is twice as fast takes twice the heads
     #[arg(long, value_name = "W:W…", value_parser = parse_weights)]
     pub device_weights: Option<Weights>,
-    /// Compute lanes (threads) of a device [default: cores of this machine / devices]
+    /// Compute lanes (threads) of a device [default: cores of this machine / devices; with --steps one for each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub lanes: Option<u32>,
+    /// Chunks and steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// How parts are brought together; both give the same bits. auto is reduce for now [default: auto]
     #[arg(long, value_name = "HOW")]
     pub exchange: Option<ExchangeArg>,
@@ -135,6 +140,8 @@ pub struct CutJson {
     sequences: u32,
     activations: Activations,
     kv_dtype: KvDtype,
+    steps: Option<HeadSteps>,
+    cluster: Option<String>,
 }
 
 impl CutJson {
@@ -155,6 +162,8 @@ impl CutJson {
             sequences: plan.workload.sequences,
             activations: plan.workload.numerics.activations,
             kv_dtype: plan.workload.numerics.kv,
+            steps: plan.steps.clone(),
+            cluster: plan.cluster.clone(),
         }
     }
 }
@@ -181,30 +190,54 @@ impl CutArgs {
     /// Without a `demand` the plan is for whatever the model was made for.
     pub fn plan(&self, model: &Model, base: Option<Plan>, demand: Option<Demand>) -> Result<Plan, Failure> {
         match base {
-            Some(base) => self.over(base, demand),
-            None => self.fresh(&model.spec, model.hash(), demand),
+            Some(base) => self.over(base, demand, None),
+            None => self.fresh(&model.spec, model.hash(), demand, None),
         }
     }
 
-    /// The plan with the flags on top.
-    pub fn over(&self, base: Plan, demand: Option<Demand>) -> Result<Plan, Failure> {
+    /// The plan with the flags on top, on a cluster where there is one.
+    pub fn over(&self, base: Plan, demand: Option<Demand>, site: Option<&Site>) -> Result<Plan, Failure> {
         let mut plan = base;
         if self.tp.is_some() || self.pp.is_some() || self.device_weights.is_some() {
             let request = self.request(Some(&plan));
-            let (workload, hash) = (plan.workload, plan.model_hash.take());
-            plan = Plan { model_hash: hash, ..cut(&plan.model, workload, &request)? };
+            let again = cut(&plan.model, plan.workload, &request)?;
+            plan = Plan { devices: again.devices, stages: again.stages, lanes: again.lanes, ..plan };
         }
         plan.lanes = self.lanes.unwrap_or(plan.lanes);
         plan.exchange = self.exchange.map_or(plan.exchange, ExchangeArg::meant);
         plan.order = self.order.map_or(plan.order, OrderArg::meant);
-        plan.workload = self.workload(&plan.model, plan.stages.len() as u32, Some(plan.workload), demand)?;
+        let onto = Onto { stages: plan.stages.len() as u32, gpu: gpus(&plan, site) };
+        plan.workload = self.workload(&plan.model, onto, Some(plan.workload), demand)?;
+        self.finish(plan, site)
+    }
+
+    /// The default cut of the flags, on a cluster where there is one.
+    pub fn fresh(
+        &self,
+        model: &ModelSpec,
+        hash: Option<String>,
+        demand: Option<Demand>,
+        site: Option<&Site>,
+    ) -> Result<Plan, Failure> {
+        let request = self.request(None);
+        let gpu = site.is_some_and(|site| site.gpu().is_some());
+        let workload = self.workload(model, Onto { stages: request.pp, gpu }, None, demand)?;
+        self.finish(Plan { model_hash: hash, ..cut(model, workload, &request)? }, site)
+    }
+
+    /// The second cut, and names of devices.
+    fn finish(&self, mut plan: Plan, site: Option<&Site>) -> Result<Plan, Failure> {
+        self.steps.lay(&mut plan, self.lanes, site)?;
+        if let Some(site) = site {
+            site.clone().sized(&plan)?.put(&mut plan);
+        }
         Ok(plan)
     }
 
-    fn fresh(&self, model: &ModelSpec, hash: Option<String>, demand: Option<Demand>) -> Result<Plan, Failure> {
-        let request = self.request(None);
-        let workload = self.workload(model, request.pp, None, demand)?;
-        Ok(Plan { model_hash: hash, ..cut(model, workload, &request)? })
+    /// The same flags, but for those that say which device holds what, which a plan has in it.
+    pub fn without_shape(&self) -> CutArgs {
+        let steps = StepArgs::default();
+        CutArgs { tp: None, pp: None, device_weights: None, lanes: None, plan: None, steps, ..self.clone() }
     }
 
     fn request(&self, base: Option<&Plan>) -> CutRequest {
@@ -230,11 +263,11 @@ impl CutArgs {
     fn workload(
         &self,
         model: &ModelSpec,
-        stages: u32,
+        onto: Onto,
         base: Option<Workload>,
         demand: Option<Demand>,
     ) -> Result<Workload, Failure> {
-        let micros = self.micro_batches.or(base.map(|w| w.micros)).unwrap_or(stages.clamp(1, 1024));
+        let micros = self.micros(onto.stages, base)?;
         // More prompts than that wait for their turn.
         let at_once = |d: Demand| d.sequences.clamp(1, SEQUENCES_AT_ONCE.max(micros));
         let sequences = base.map_or_else(|| demand.map_or(micros, at_once), |w| w.sequences);
@@ -249,19 +282,32 @@ impl CutArgs {
         let longest = demand.map_or(context, |d| d.prompt).max(1);
         // More than the longest prompt would only take memory.
         let tokens = self.prompt_chunk.or(base.map(|w| w.tokens)).unwrap_or(512).min(longest);
-        let numerics = self.numerics(base.map(|w| w.numerics))?;
+        let numerics = self.numerics(base.map(|w| w.numerics), onto.gpu)?;
         Ok(Workload { batch, tokens, micros, context, sequences, numerics })
     }
 
-    fn numerics(&self, base: Option<Numerics>) -> Result<Numerics, Failure> {
+    fn micros(&self, stages: u32, base: Option<Workload>) -> Result<u32, Failure> {
+        let least = self.steps.micros_least();
+        if let Some(given) = self.micro_batches.filter(|given| *given < least) {
+            return Err(Failure::Input(format!(
+                "--overlap tokens: one micro-batch hides behind another, and --micro-batches {given} is one; take 2"
+            )));
+        }
+        let usual = base.map_or(stages.clamp(1, 1024), |w| w.micros);
+        Ok(self.micro_batches.unwrap_or(usual.max(least)))
+    }
+
+    fn numerics(&self, base: Option<Numerics>, gpu: bool) -> Result<Numerics, Failure> {
+        let auto = if gpu { Activations::Bf16 } else { Activations::Int8 };
         let activations = match self.dtype {
-            Some(DtypeArg::Auto) => Activations::Int8,
+            Some(DtypeArg::Auto) => auto,
             Some(DtypeArg::F32) => Activations::F32,
             Some(DtypeArg::Bf16) => Activations::Bf16,
             Some(DtypeArg::Fp8) => Activations::Fp8,
             Some(DtypeArg::Mxfp8) => Activations::Mxfp8,
             Some(DtypeArg::Nvfp4) => Activations::Nvfp4,
-            None => base.map_or(Activations::Int8, |n| n.activations),
+            // What runs here is not what runs on GPUs.
+            None => base.map_or(auto, |n| if gpu && n.activations == Activations::Int8 { auto } else { n.activations }),
         };
         let kv = match (self.kv_dtype, activations) {
             (Some(KvDtypeArg::F16), Activations::F32) => {
@@ -278,6 +324,19 @@ impl CutArgs {
         };
         Ok(Numerics { activations, kv })
     }
+}
+
+/// What a workload is for.
+#[derive(Debug, Clone, Copy)]
+struct Onto {
+    stages: u32,
+    /// The plan comes onto GPUs.
+    gpu: bool,
+}
+
+/// Does a plan that was not made for them come onto GPUs?
+fn gpus(plan: &Plan, site: Option<&Site>) -> bool {
+    site.is_some_and(|site| site.gpu().is_some() && site.is_new_to(plan))
 }
 
 /// Prompts that share the cache, where no plan says otherwise.

@@ -9,17 +9,24 @@ mod cut;
 mod demo;
 mod engine;
 mod error;
+mod forecast;
 mod inspect;
 mod interrupt;
 mod lang;
 mod model;
 mod output;
+mod place;
 mod plan;
+mod played;
 mod progress;
 mod prompts;
 mod report;
 mod run;
+mod scene;
+mod simulate;
+mod steps;
 mod stream;
+mod subject;
 mod table;
 mod verify;
 
@@ -51,6 +58,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Inspect(args) => inspect::act(args, cli.json),
         Verb::Verify(args) => verify::act(args, cli.json),
         Verb::Plan(args) => plan::act(args, cli.json),
+        Verb::Simulate(args) => simulate::act(args, cli.json),
         Verb::Run(args) => run::act(args, cli.json),
         Verb::Bench(args) => bench::act(args, cli.json),
         Verb::Completions(args) => completions::act(args, cli.json),

@@ -4,8 +4,10 @@ use crate::cut::CutArgs;
 use crate::error::Failure;
 use crate::model::Model;
 use crate::output::{self, say};
+use crate::place::{self, ClusterArgs};
+use crate::subject::Subject;
+use crate::verify;
 use headsaw::plan::Plan;
-use headsaw::verify;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -18,13 +20,16 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   headsaw plan smollm2-135m --tp 4 -o plan.json
   headsaw plan model.gguf --device-weights 2:1:1 --lanes 2 -o plan.json
-  headsaw plan llama-3.1-70b --tp 8 --pp 2 | headsaw verify -")]
+  headsaw plan llama-3.1-70b --tp 8 --pp 2 --cluster h100x16 -o plan.json
+  headsaw plan llama-3.1-70b --tp 8 --steps 3 --chunk 2 | headsaw verify -")]
 pub struct Args {
     /// GGUF file, Hugging Face folder, config.json or preset
     model: String,
     /// Where to write the plan; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     #[command(flatten)]
     cut: CutArgs,
 }
@@ -41,8 +46,14 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let model = Model::find(&args.model)?;
     let file = (args.output.as_os_str() != "-").then_some(&args.output);
     file.map_or(Ok(()), |path| output::writable(path))?;
-    let plan = args.cut.plan(&model, args.cut.base(&model)?, None)?;
-    let violations = verify::plan(&plan);
+    let subject = args.cut.base(&model)?.map_or(Subject::Model(Box::new(model)), |plan| Subject::Plan(Box::new(plan)));
+    let site = args.cluster.site(subject.base())?;
+    let plan = subject.plan(&args.cut, None, site.as_ref())?;
+    let site = site.map(|site| site.sized(&plan)).transpose()?;
+    let violations = place::violations(&plan, site.as_ref(), &args.cut);
+    if site.is_some() && !violations.is_empty() {
+        return Err(verify::refuse(&args.model, &violations)); // a plan for devices that can not hold it is none
+    }
     let text = serde_json::to_string_pretty(&plan).map_err(Failure::failed)? + "\n";
     if let Some(path) = file {
         output::write_file(path, |file| file.write_all(text.as_bytes()))?;

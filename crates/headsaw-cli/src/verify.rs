@@ -1,20 +1,20 @@
 //! `headsaw verify`: does a plan hold together, and what does each device hold?
 
-use crate::cut::{CutArgs, CutJson, parse_plan};
+use crate::cut::{CutArgs, CutJson};
 use crate::error::Failure;
-use crate::model::{Model, read_text};
 use crate::output::{BAD, BOLD, GOOD, complain, grouped, print, print_json, styled};
+use crate::place::{self, ClusterArgs, Site};
+use crate::subject::Subject;
 use crate::table::{Table, facts};
 use headsaw::lower::lower;
 use headsaw::plan::{Exchange, Plan, Slice};
-use headsaw::program::{Op, Program, text};
+use headsaw::program::{Lane, Op, Program, text};
 use headsaw::spec::cluster::DeviceId;
 use headsaw::units::Bytes;
 use headsaw::verify::{self, Violation};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 
 /// Check a plan, and show what each device holds
 ///
@@ -36,6 +36,8 @@ pub struct Args {
     /// Print what crosses stages, a row a device, as torch.distributed.pipelining writes it
     #[arg(long)]
     ranks: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     #[command(flatten)]
     cut: CutArgs,
 }
@@ -98,8 +100,8 @@ struct SentJson {
 
 /// Checks and shows.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
-    let plan = find(args)?;
-    let mut violations = verify::plan(&plan);
+    let (plan, site) = find(args)?;
+    let mut violations = place::violations(&plan, site.as_ref(), &args.cut);
     let program = violations.is_empty().then(|| lower(&plan));
     violations.extend(program.iter().flat_map(verify::program));
     if json {
@@ -110,38 +112,37 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     if violations.is_empty() {
         return Ok(());
     }
-    let lines: String = violations.iter().map(|v| format!("\n  {} {v}", styled(BAD, "✗"))).collect();
+    Err(refuse(&args.subject, &violations))
+}
+
+/// Says all that is wrong with a plan.
+pub fn refuse(subject: &str, violations: &[Violation]) -> Failure {
+    let lines: String =
+        violations.chunk_by(alike).map(|run| format!("\n  {} {}", styled(BAD, "✗"), told_of(run))).collect();
     let things = if violations.len() == 1 { "1 thing is" } else { &format!("{} things are", violations.len()) };
-    complain(&format!("{}: {things} wrong with the plan{lines}", args.subject));
-    Err(Failure::Told(2))
+    complain(&format!("{subject}: {things} wrong with the plan{lines}"));
+    Failure::Told(2)
 }
 
-/// The plan: from the file if it is one, else from the model and the cut.
-fn find(args: &Args) -> Result<Plan, Failure> {
-    let path = Path::new(&args.subject);
-    let text = plan_text(path)?;
-    let Some(text) = text else {
-        let model = Model::find(&args.subject)?;
-        return args.cut.plan(&model, args.cut.base(&model)?, None);
-    };
-    if let Some(other) = &args.cut.plan {
-        return Err(Failure::Input(format!("{}: a plan already; leave out --plan {}", args.subject, other.display())));
-    }
-    args.cut.over(parse_plan(&args.subject, &text)?, None)
+/// Do two devices lack the same?
+fn alike(one: &Violation, other: &Violation) -> bool {
+    let memory = |violation: &Violation| violation.at.starts_with(place::MEMORY);
+    memory(one) && memory(other) && one.expected == other.expected && one.got == other.got
 }
 
-/// The text of a plan file; none for what can only be a model. A `.json` file is a plan unless it is a model's config.
-fn plan_text(path: &Path) -> Result<Option<String>, Failure> {
-    if path.as_os_str() != "-" {
-        let json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
-        if !json || path.is_dir() || path.file_name().is_some_and(|name| name == "config.json") {
-            return Ok(None);
-        }
-    }
-    let text = read_text(path)?;
-    let config = serde_json::from_str::<BTreeMap<String, serde_json::Value>>(&text)
-        .is_ok_and(|keys| !keys.contains_key("stages") && keys.contains_key("architectures"));
-    Ok((!config).then_some(text))
+fn told_of(run: &[Violation]) -> String {
+    let (first, last) = (&run[0], &run[run.len() - 1]);
+    let to = if run.len() > 1 { format!(" to {}", last.at.trim_start_matches(place::MEMORY)) } else { "".into() };
+    format!("{}{to}: expected {}, got {}", first.at, first.expected, first.got)
+}
+
+/// The plan, and the cluster that it is for.
+fn find(args: &Args) -> Result<(Plan, Option<Site>), Failure> {
+    let subject = Subject::find(&args.subject, &args.cut)?;
+    let site = args.cluster.site(subject.base())?;
+    let plan = subject.plan(&args.cut, None, site.as_ref())?;
+    let site = site.map(|site| site.sized(&plan)).transpose()?;
+    Ok((plan, site))
 }
 
 fn report<'a>(args: &Args, plan: &'a Plan, program: Option<&Program>, violations: &[Violation]) -> Json<'a> {
@@ -204,11 +205,13 @@ fn program_facts(plan: &Plan, program: &Program) -> Facts {
 
 /// Collectives of one lane in the first layer, where it shares the layer with other devices.
 fn exchanges(program: &Program) -> usize {
-    let Some(lane) = program.lanes.first() else { return 0 };
-    let alone = program.lanes.iter().filter(|l| l.stage == lane.stage).all(|l| l.device == lane.device);
+    let Some(first) = program.lanes.first() else { return 0 };
+    let alone = program.lanes.iter().filter(|lane| lane.stage == first.stage).all(|lane| lane.device == first.device);
     let collective = |op: &Op| matches!(op, Op::AllReduce(_) | Op::AllGather(..));
-    let inside = lane.actions.iter().filter(|a| a.micro.0 == 0 && a.layer == Some(0) && collective(&a.op));
-    if alone { 0 } else { inside.count() }
+    let inside =
+        |lane: &Lane| lane.actions.iter().filter(|a| a.micro.0 == 0 && a.layer == Some(0) && collective(&a.op)).count();
+    let most = program.lanes.iter().filter(|lane| lane.device == first.device).map(inside).max();
+    if alone { 0 } else { most.unwrap_or(0) }
 }
 
 /// Bytes that each device offers to the others per token, in the first layer of its stage.
@@ -277,7 +280,7 @@ fn told(plan: &Plan, program: &Program) -> Vec<(&'static str, String)> {
         format!("{} to {}", grouped(sent.min), grouped(sent.max))
     };
     vec![
-        ("lanes", format!("{} ({} a device)", facts.lanes, plan.lanes)),
+        ("lanes", format!("{} ({} a device)", facts.lanes, facts.lanes / plan.devices.len().max(1))),
         ("actions", format!("{} a round of {} micro-batch(es)", grouped(facts.actions as u64), w.micros)),
         ("channels", facts.channels.to_string()),
         ("exchange", exchange.into()),

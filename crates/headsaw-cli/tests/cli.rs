@@ -78,7 +78,7 @@ fn file(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const VERBS: [&str; 7] = ["demo", "inspect", "verify", "plan", "run", "bench", "completions"];
+const VERBS: [&str; 8] = ["demo", "inspect", "verify", "plan", "simulate", "run", "bench", "completions"];
 
 #[test]
 fn help_of_every_verb() {

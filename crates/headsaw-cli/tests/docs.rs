@@ -49,6 +49,7 @@ fn fields_of_json_are_those_of_the_page() {
         ("inspect", "demo --tp 2"),
         ("plan", "demo --tp 2"),
         ("verify", "demo --tp 2 --lanes 1"),
+        ("simulate", "demo --tp 2 --steps 3"),
         ("run", "demo -p The -n 2"),
         ("bench", "demo -p 4 -n 2 -r 1"),
         ("completions", "bash"),

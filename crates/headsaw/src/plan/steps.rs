@@ -79,7 +79,8 @@ fn part(text: &str) -> Result<Vec<HeadStep>, String> {
             None if word == "attend" => steps.extend([HeadStep::Score, HeadStep::Softmax, HeadStep::Context]),
             None => {
                 return Err(format!(
-                    "{word:?} is no step; there are project, score, softmax, context, merge (and attend, the middle three)"
+                    "{word:?} is no step; write 1, 2, 3, 5, or a cut of project, score, softmax, context, merge (attend: the \
+                     middle three), as project|attend|merge"
                 ));
             }
         }

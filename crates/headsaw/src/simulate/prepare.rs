@@ -257,6 +257,9 @@ impl<'a> Classes<'a> {
 
     fn price(&self, load: Load, device: DeviceId, op: Op, work: &Work) -> Price {
         let rows = u64::from(load.rows());
+        if rows == 0 {
+            return Price::default(); // a slot that carries nothing
+        }
         let alone = |seconds| Price { seconds, streamed: Bytes(0) };
         match op {
             Op::Compute(step) => self.cost.compute(device, step, work, load),

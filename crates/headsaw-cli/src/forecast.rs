@@ -1,0 +1,220 @@
+//! What `simulate` and `grain` are asked: a plan or a cut of a model, on a cluster, and what goes through it.
+
+use crate::cut::{CutArgs, Demand};
+use crate::error::Failure;
+use crate::place::{self, ClusterArgs, LOCAL, Site};
+use crate::played::{ACTIONS_MOST, Played};
+use crate::scene::{Phase, Scene};
+use crate::steps::{OverlapArg, interleave};
+use crate::subject::Subject;
+use crate::verify::refuse;
+use headsaw::plan::{Overlap, Plan};
+use headsaw::simulate::Rounds;
+use headsaw::spec::cluster::{Cluster, DeviceId};
+
+/// What is to be foretold.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ForecastArgs {
+    /// A plan file (- for standard input); or a GGUF file, Hugging Face folder, config.json or preset
+    #[arg(value_name = "PLAN|MODEL")]
+    pub subject: String,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Prompts, or generation
+    #[arg(long = "for", value_name = "PHASE", default_value = "prefill")]
+    pub phase: Phase,
+    /// Tokens of the prompt; while generating, those in the cache [default: 2048, at most what there is room for]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt: Option<u32>,
+    /// Sequences of a micro-batch [default: 1; while generating the plan's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: Option<u32>,
+    /// Replicas of the plan, each with its own prompts [default: as many as the cluster has room for]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub dp: Option<u32>,
+    #[command(flatten)]
+    pub cut: CutArgs,
+}
+
+/// A plan of one replica on a cluster, with what goes through it.
+#[derive(Debug, Clone)]
+pub struct Forecast {
+    /// The plan; `plan.cluster` names the cluster.
+    pub plan: Plan,
+    /// What it is on: the plan's device `i` is the cluster's.
+    pub cluster: Cluster,
+    /// Equal copies of the plan side by side.
+    pub replicas: u32,
+    /// As many as were asked for.
+    dp: Option<u32>,
+    /// What goes through one of them.
+    pub scene: Scene,
+    /// What each slot carries, round by round.
+    pub rounds: Rounds,
+}
+
+impl ForecastArgs {
+    /// All that is needed to foretell; all that is wrong at once.
+    pub fn resolve(&self) -> Result<Forecast, Failure> {
+        let subject = Subject::find(&self.subject, &self.cut);
+        let site = match &subject {
+            Ok(subject) => self.cluster.site(subject.base()),
+            Err(_) => self.cluster.site(None),
+        };
+        let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
+        let (subject, site) = both(subject, site)?;
+        let made = self.demand(&subject).and_then(|(demand, prompt)| {
+            let plan = subject.plan(&self.cut, Some(demand), Some(&site))?;
+            Ok((plan, prompt))
+        });
+        let (plan, prompt) = made?;
+        let site = site.sized(&plan)?;
+        let scene = Scene::of(self, &plan, subject.base().is_some(), prompt);
+        let mut forecast = Forecast {
+            rounds: Rounds(Vec::new()),
+            plan,
+            cluster: site.cluster.clone(),
+            replicas: 1,
+            dp: self.dp,
+            scene,
+        };
+        forecast.shape()?;
+        let found = place::violations(&forecast.plan, Some(&site), &self.cut);
+        if !found.is_empty() {
+            return Err(refuse(&self.subject, &found));
+        }
+        forecast.replicas = self.replicas(&forecast)?;
+        if self.cut.steps.overlap == Some(OverlapArg::Auto) { forecast.fastest() } else { Ok(forecast) }
+    }
+
+    /// What the plan has to have room for, and the prompt.
+    fn demand(&self, subject: &Subject) -> Result<(Demand, u32), Failure> {
+        let model = subject.model();
+        let planned = self.cut.context.or(subject.base().map(|plan| plan.workload.context));
+        let room = planned.unwrap_or(model.context).min(model.context);
+        let more = self.phase.more();
+        let prompt = self.prompt.unwrap_or_else(|| USUAL_PROMPT.min(room.saturating_sub(more)).max(1));
+        let context = prompt.saturating_add(more);
+        if context > room {
+            let holds = if room < model.context { "the cache holds" } else { "the model was made for" };
+            let hint = if context <= model.context { format!("; --context {context} makes room") } else { "".into() };
+            return Err(Failure::Input(format!(
+                "--prompt {prompt}: {holds} {room} tokens of a sequence{}{hint}",
+                if more > 0 { format!(", and {more} are generated") } else { "".into() }
+            )));
+        }
+        let sequences = self.batch.unwrap_or(1);
+        Ok((Demand { sequences, prompt, context }, prompt))
+    }
+
+    /// As the flag says, or as many as there is room for on devices of one kind.
+    fn replicas(&self, forecast: &Forecast) -> Result<u32, Failure> {
+        let devices = forecast.plan.devices.len() as u32;
+        let most = forecast.room(devices);
+        match self.dp {
+            Some(dp) if dp > most => Err(Failure::Input(format!(
+                "--dp {dp}: a replica takes {devices} of the {} device(s) of {}; at most {most} equal one(s) have room",
+                forecast.cluster.devices(),
+                forecast.cluster.name,
+            ))),
+            Some(dp) => Ok(dp),
+            None => Ok(most),
+        }
+    }
+}
+
+/// Tokens of a prompt where nobody says.
+const USUAL_PROMPT: u32 = 2048;
+
+/// Both, or all that is wrong with them.
+fn both<A, B>(one: Result<A, Failure>, other: Result<B, Failure>) -> Result<(A, B), Failure> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(Failure::Input(one)), Err(Failure::Input(other))) => Err(Failure::Input(format!("{one}\n{other}"))),
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+    }
+}
+
+impl Forecast {
+    /// Replicas of so many devices; on a mixed cluster those on the first kind, and one where it takes more of it.
+    fn room(&self, devices: u32) -> u32 {
+        let first = self.cluster.groups.first().map_or(0, |group| group.count);
+        let run = if self.cluster.groups.len() == 1 { self.cluster.devices() } else { first };
+        (run / devices.max(1)).max(1)
+    }
+
+    /// Makes the plan's micro-batches, and what they carry.
+    fn shape(&mut self) -> Result<(), Failure> {
+        let overlap = self.plan.steps.as_ref().map(|steps| steps.overlap);
+        let least = if overlap == Some(Overlap::Tokens) { 2 } else { 1 };
+        self.rounds = self.scene.shape(&mut self.plan, least)?;
+        if let Some(steps) = &mut self.plan.steps {
+            steps.interleave = steps.interleave.clamp(least, self.plan.workload.micros);
+        }
+        Ok(())
+    }
+
+    /// The same with another plan of the same model: other devices, chunks or steps.
+    pub fn with_plan(&self, plan: Plan) -> Result<Forecast, Failure> {
+        let devices = plan.devices.len();
+        if devices > self.cluster.devices() as usize {
+            let there = self.cluster.devices();
+            return Err(Failure::Input(format!("{devices} devices, and {} has {there}", self.cluster.name)));
+        }
+        let mut other = Forecast { plan, ..self.clone() };
+        other.shape()?;
+        let room = other.room(devices as u32);
+        other.replicas = self.dp.map_or(room, |dp| dp.min(room));
+        Ok(other)
+    }
+
+    /// The same with another overlap; by tokens what goes through is cut into two micro-batches at least.
+    pub fn with_overlap(&self, overlap: Overlap) -> Result<Forecast, Failure> {
+        let mut plan = self.plan.clone();
+        if let Some(steps) = &mut plan.steps {
+            steps.overlap = overlap;
+            steps.interleave = interleave(overlap, u32::MAX);
+        }
+        self.with_plan(plan)
+    }
+
+    /// Of the three overlaps the one that is fastest.
+    fn fastest(self) -> Result<Forecast, Failure> {
+        let mut best: Option<(f64, Forecast)> = None;
+        for overlap in OVERLAPS {
+            let Ok(other) = self.with_overlap(overlap) else { continue };
+            let rate = other.tokens_per_second(other.play()?.seconds());
+            if best.as_ref().is_none_or(|(most, _)| rate > *most) {
+                best = Some((rate, other));
+            }
+        }
+        Ok(best.map_or(self, |(_, forecast)| forecast))
+    }
+
+    /// Tokens that one replica makes or reads a second.
+    pub fn tokens_per_second(&self, seconds: f64) -> f64 {
+        self.scene.tokens() as f64 / seconds
+    }
+
+    /// Plays the plan.
+    pub fn play(&self) -> Result<Played, Failure> {
+        let rounds = self.rounds.0.len() as u64;
+        let played = Played::lowered(&self.plan);
+        let actions = played.actions().saturating_mul(rounds);
+        if actions > ACTIONS_MOST {
+            return Err(Failure::Input(format!(
+                "{actions} actions to simulate, at most {ACTIONS_MOST}: take fewer --micro-batches, a larger \
+                 --prompt-chunk, or a larger --chunk of heads"
+            )));
+        }
+        played.play(self)
+    }
+
+    /// What a device is called.
+    pub fn kind(&self, device: DeviceId) -> &str {
+        self.cluster.kind(device).map_or("", |kind| &kind.name)
+    }
+}
+
+/// All overlaps.
+pub const OVERLAPS: [Overlap; 3] = [Overlap::None, Overlap::Heads, Overlap::Tokens];

@@ -1,0 +1,199 @@
+//! A forecast that was played: its time, and where the time of each device and step went.
+
+use crate::error::Failure;
+use crate::forecast::Forecast;
+use crate::scene::Phase;
+use headsaw::cost::{Priced, predict};
+use headsaw::lower::lower;
+use headsaw::plan::Plan;
+use headsaw::program::{Op, Program, Role, Step};
+use headsaw::simulate::simulate;
+use headsaw::spec::cluster::{DeviceGroup, Prices};
+use headsaw::trace::{Span, Trace};
+use headsaw::units::Bytes;
+use headsaw::verify;
+use std::time::Instant;
+
+/// Actions of all rounds that are played.
+pub const ACTIONS_MOST: u64 = 50_000_000;
+
+/// A program that is about to be played.
+#[derive(Debug)]
+pub struct Lowered {
+    program: Program,
+    begun: Instant,
+}
+
+/// A forecast that was played.
+#[derive(Debug)]
+pub struct Played {
+    /// What was played.
+    pub program: Program,
+    /// When everything happened.
+    pub trace: Trace,
+    /// What counts of the trace: all of it, or while generating the last round. Seconds.
+    pub window: (f64, f64),
+    /// The same in closed form, where there is one. Seconds.
+    pub closed_form: Option<f64>,
+    /// Seconds that playing took here.
+    pub wall_seconds: f64,
+}
+
+/// Where a device's time went, in seconds; the three are the whole window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spent {
+    /// Something is computed.
+    pub busy: f64,
+    /// Nothing is, and parts are brought together or sent.
+    pub exchange: f64,
+    /// Neither.
+    pub waiting: f64,
+    /// Most bytes that it ever holds.
+    pub memory: Bytes,
+}
+
+impl Played {
+    /// Lowers a plan.
+    pub fn lowered(plan: &Plan) -> Lowered {
+        let begun = Instant::now();
+        Lowered { program: lower(plan), begun }
+    }
+
+    /// Seconds that count: of all prompts, or of one token of each sequence.
+    pub fn seconds(&self) -> f64 {
+        self.window.1 - self.window.0
+    }
+
+    /// Actions that were played.
+    pub fn actions(&self) -> u64 {
+        self.trace.spans.len() as u64
+    }
+
+    fn inside(&self, span: &Span) -> Option<(f64, f64)> {
+        let (start, end) = (span.start.0.max(self.window.0), span.end.0.min(self.window.1));
+        (start < end).then_some((start, end))
+    }
+
+    /// Idle ÷ total of the compute lanes that do anything, inside the window.
+    pub fn bubble(&self) -> f64 {
+        let mut busy = vec![0.0; self.trace.lanes.len()];
+        for span in &self.trace.spans {
+            busy[span.lane as usize] += self.inside(span).map_or(0.0, |(start, end)| end - start);
+        }
+        let computes =
+            self.trace.lanes.iter().zip(&busy).filter(|(lane, busy)| lane.role == Role::Compute && **busy > 0.0);
+        let (lanes, busy) = computes.fold((0.0, 0.0), |(lanes, sum), (_, busy)| (lanes + 1.0, sum + busy));
+        let total = lanes * self.seconds();
+        if total > 0.0 { (1.0 - busy / total).max(0.0) } else { 0.0 }
+    }
+
+    fn op(&self, span: &Span) -> Op {
+        self.program.lanes[span.lane as usize].actions[span.action as usize].op
+    }
+
+    /// Where each device's time went, by the number of the device.
+    pub fn spent(&self, plan: &Plan) -> Vec<Spent> {
+        let (mut computes, mut exchanges) =
+            (vec![Vec::new(); plan.devices.len()], vec![Vec::new(); plan.devices.len()]);
+        for span in &self.trace.spans {
+            let Some(inside) = self.inside(span) else { continue };
+            let device = self.trace.lanes[span.lane as usize].device.0 as usize;
+            let kind = if matches!(self.op(span), Op::Compute(_)) { &mut computes } else { &mut exchanges };
+            kind[device].push(inside);
+        }
+        let memory = verify::memory(plan, &self.program);
+        let total = self.seconds();
+        let spent =
+            computes.into_iter().zip(exchanges).zip(memory.values()).map(|((mut computes, exchanges), held)| {
+                let busy = union(&mut computes);
+                computes.extend(exchanges);
+                let either = union(&mut computes);
+                Spent { busy, exchange: either - busy, waiting: (total - either).max(0.0), memory: held.total() }
+            });
+        spent.collect()
+    }
+
+    /// Seconds of each step and of all exchanges, in the mean of the devices; none where it takes no time.
+    pub fn steps(&self, devices: usize) -> Vec<(&'static str, f64)> {
+        let mut seconds = [0.0; STEPS.len()];
+        for span in &self.trace.spans {
+            let (start, end) = self.inside(span).unwrap_or_default();
+            seconds[number(self.op(span))] += (end - start) / devices as f64;
+        }
+        STEPS.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
+    }
+}
+
+/// Steps in the order of a layer; exchanges last.
+const STEPS: [&str; 13] = [
+    "embed", "norm", "project", "attend", "score", "softmax", "context", "merge", "gate_up", "down", "logits",
+    "sample", "exchange",
+];
+
+fn number(op: Op) -> usize {
+    let Op::Compute(step) = op else { return STEPS.len() - 1 };
+    match step {
+        Step::Embed => 0,
+        Step::Norm(_) => 1,
+        Step::Project => 2,
+        Step::Attend => 3,
+        Step::Score => 4,
+        Step::Softmax => 5,
+        Step::Context => 6,
+        Step::Merge => 7,
+        Step::GateUp => 8,
+        Step::Down => 9,
+        Step::Logits => 10,
+        Step::Sample => 11,
+    }
+}
+
+/// Length of the union of some intervals.
+fn union(intervals: &mut [(f64, f64)]) -> f64 {
+    intervals.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut length, mut until) = (0.0, f64::NEG_INFINITY);
+    for (start, end) in intervals {
+        length += (*end - start.max(until)).max(0.0);
+        until = until.max(*end);
+    }
+    length
+}
+
+impl Lowered {
+    /// Actions of a round.
+    pub fn actions(&self) -> u64 {
+        self.program.lanes.iter().map(|lane| lane.actions.len() as u64).sum()
+    }
+
+    /// Plays it.
+    pub fn play(self, forecast: &Forecast) -> Result<Played, Failure> {
+        let Forecast { plan, cluster, rounds, scene, .. } = forecast;
+        let Lowered { program, begun } = self;
+        let cost = Priced::new(plan, cluster);
+        let trace = simulate(&program, &cost, rounds).map_err(Failure::failed)?;
+        let wall_seconds = begun.elapsed().as_secs_f64();
+        let window = window(&trace, scene.phase);
+        let alone = plan.workload.micros == 1 && (scene.phase == Phase::Decode || rounds.0.len() == 1);
+        // Devices that share cores slow each other down, which only a simulation sees.
+        let alone =
+            alone && (forecast.cluster.groups.iter().all(has_own) || plan.devices.len() as u32 * plan.lanes == 1);
+        let load = rounds.0.last().and_then(|slots| slots.first()).filter(|_| alone);
+        let closed_form = load.and_then(|load| predict(plan, &cost, *load)).map(|seconds| seconds.0);
+        Ok(Played { program, trace, window, closed_form, wall_seconds })
+    }
+}
+
+fn has_own(group: &DeviceGroup) -> bool {
+    matches!(group.kind.prices, Prices::Gpu(_))
+}
+
+/// All of a trace, or from the end of the last round but one to the end of the last.
+fn window(trace: &Trace, phase: Phase) -> (f64, f64) {
+    let (start, end) = trace.ends();
+    if phase == Phase::Prefill {
+        return (start.0, end.0);
+    }
+    let last = trace.spans.iter().map(|span| span.round).max().unwrap_or(0);
+    let before = trace.spans.iter().filter(|span| span.round < last).map(|span| span.end.0);
+    (before.fold(start.0, f64::max), end.0)
+}

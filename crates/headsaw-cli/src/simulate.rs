@@ -1,0 +1,310 @@
+//! `headsaw simulate`: what a cut would take on a cluster.
+
+use crate::cut::CutJson;
+use crate::error::Failure;
+use crate::forecast::{Forecast, ForecastArgs, OVERLAPS};
+use crate::output::{BOLD, grouped, print, print_json, si, styled};
+use crate::played::{Played, Spent};
+use crate::scene::Phase;
+use crate::table::{Table, facts};
+use headsaw::plan::{Overlap, Slice};
+use headsaw::spec::cluster::DeviceId;
+use headsaw::units::Bytes;
+use serde::Serialize;
+
+/// Foretell what a cut takes on a cluster
+///
+/// Plays the program of a plan against the cost model of a cluster: how long a prompt, or a token of every sequence,
+/// takes; where the time of each device goes; which steps take it. Nothing is run, no GPU is needed. Equal replicas are
+/// played once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headsaw simulate llama-3.1-8b --cluster h100x8 --tp 8
+  headsaw simulate llama-3.1-70b --cluster h100x16 --tp 8 --pp 2 --for decode --batch 16
+  headsaw simulate llama-3.1-8b --cluster h100 --steps 3 --chunk 4 --overlap auto
+  headsaw simulate plan.json --prompt 4096 --json")]
+pub struct Args {
+    #[command(flatten)]
+    forecast: ForecastArgs,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    model: &'a str,
+    cluster: &'a str,
+    cut: CutJson,
+    replicas: u32,
+    phase: Phase,
+    prompt: u32,
+    sequences: u32,
+    /// Of a prompt; of a token of every sequence.
+    seconds: f64,
+    closed_form_seconds: Option<f64>,
+    bubble: f64,
+    tokens_per_second: f64,
+    tokens_per_second_all: f64,
+    actions: u64,
+    wall_seconds: f64,
+    devices: Vec<DeviceJson>,
+    steps: Vec<StepJson>,
+    overlaps: Vec<OverlapJson>,
+}
+
+#[derive(Serialize)]
+struct DeviceJson {
+    device: u32,
+    kind: String,
+    stage: usize,
+    layers: [u32; 2],
+    heads: [u32; 2],
+    busy_seconds: f64,
+    exchange_seconds: f64,
+    waiting_seconds: f64,
+    memory_bytes_peak: Bytes,
+    memory_bytes: Option<Bytes>,
+}
+
+#[derive(Serialize)]
+struct StepJson {
+    step: &'static str,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct OverlapJson {
+    overlap: Overlap,
+    micro_batches: u32,
+    seconds: f64,
+    bubble: f64,
+}
+
+/// Plays and shows.
+pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    let forecast = args.forecast.resolve()?;
+    let played = forecast.play()?;
+    let overlaps = overlaps(&forecast, &played)?;
+    if json {
+        return print_json(&report(&forecast, &played, overlaps));
+    }
+    print(&human(&forecast, &played, &overlaps))
+}
+
+/// The three overlaps side by side, where there are steps; tokens are left out where there is one only.
+fn overlaps(forecast: &Forecast, played: &Played) -> Result<Vec<OverlapJson>, Failure> {
+    let Some(steps) = &forecast.plan.steps else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for overlap in OVERLAPS {
+        if overlap == steps.overlap {
+            found.push(overlap_json(overlap, forecast, played));
+        } else if let Ok(other) = forecast.with_overlap(overlap) {
+            found.push(overlap_json(overlap, &other, &other.play()?));
+        }
+    }
+    Ok(found)
+}
+
+fn overlap_json(overlap: Overlap, forecast: &Forecast, played: &Played) -> OverlapJson {
+    let micro_batches = forecast.plan.workload.micros;
+    OverlapJson { overlap, micro_batches, seconds: played.seconds(), bubble: played.bubble() }
+}
+
+fn report<'a>(forecast: &'a Forecast, played: &Played, overlaps: Vec<OverlapJson>) -> Json<'a> {
+    let Forecast { plan, scene, replicas, .. } = forecast;
+    let rate = forecast.tokens_per_second(played.seconds());
+    let steps = played.steps(plan.devices.len()).into_iter().map(|(step, seconds)| StepJson { step, seconds });
+    Json {
+        model: &plan.model.name,
+        cluster: &forecast.cluster.name,
+        cut: CutJson::of(plan),
+        replicas: *replicas,
+        phase: scene.phase,
+        prompt: scene.prompt,
+        sequences: scene.sequences,
+        seconds: played.seconds(),
+        closed_form_seconds: played.closed_form,
+        bubble: played.bubble(),
+        tokens_per_second: rate,
+        tokens_per_second_all: rate * f64::from(*replicas),
+        actions: played.actions(),
+        wall_seconds: played.wall_seconds,
+        devices: devices(forecast, played),
+        steps: steps.collect(),
+        overlaps,
+    }
+}
+
+fn devices(forecast: &Forecast, played: &Played) -> Vec<DeviceJson> {
+    let spent = played.spent(&forecast.plan);
+    let one = |(stage, slice): (usize, &Slice)| device(forecast, stage, slice, spent[slice.device.0 as usize]);
+    let mut devices: Vec<DeviceJson> = forecast.plan.slices().map(one).collect();
+    devices.sort_by_key(|device| device.device);
+    devices
+}
+
+fn device(forecast: &Forecast, stage: usize, slice: &Slice, spent: Spent) -> DeviceJson {
+    let (plan, id) = (&forecast.plan, slice.device.0);
+    let layers = &plan.stages[stage].layers;
+    DeviceJson {
+        device: id,
+        kind: forecast.kind(DeviceId(id)).into(),
+        stage,
+        layers: [layers.start, layers.end],
+        heads: [slice.heads.start, slice.heads.end],
+        busy_seconds: spent.busy,
+        exchange_seconds: spent.exchange,
+        waiting_seconds: spent.waiting,
+        memory_bytes_peak: spent.memory,
+        memory_bytes: plan.devices[id as usize].memory,
+    }
+}
+
+fn human(forecast: &Forecast, played: &Played, overlaps: &[OverlapJson]) -> String {
+    let title = format!("{} on {}", forecast.plan.model.name, forecast.cluster.name);
+    let mut text = format!("{}\n{}", styled(BOLD, &title), facts(&told(forecast, played)));
+    let part = |title: &str, table: Table| format!("\n{}\n{}", styled(BOLD, title), table.show());
+    text += &part("Devices of a replica", devices_table(forecast, played));
+    text += &part("Steps, in the mean of the devices", steps_table(forecast, played));
+    if !overlaps.is_empty() {
+        text += &part("What hides behind what", overlaps_table(forecast, overlaps));
+    }
+    text
+}
+
+fn told(forecast: &Forecast, played: &Played) -> Vec<(&'static str, String)> {
+    let Forecast { scene, replicas, .. } = forecast;
+    let seconds = played.seconds();
+    let rate = forecast.tokens_per_second(seconds);
+    let time = si(seconds, "s");
+    let (what, time) = match scene.phase {
+        Phase::Prefill => ("prompt", time),
+        Phase::Decode => ("token", format!("{time} for one of every sequence")),
+    };
+    let all =
+        if *replicas > 1 { format!(" a replica, {} in all", rated(rate * f64::from(*replicas))) } else { "".into() };
+    let mut told = vec![
+        ("cut", cut_words(forecast)),
+        ("work", work_words(forecast)),
+        (what, time),
+        ("speed", format!("{} tokens/s{all}", rated(rate))),
+        ("bubble", format!("{} (idle ÷ total of the lanes that compute)", percent(played.bubble()))),
+    ];
+    if let Some(closed) = played.closed_form {
+        told.push(("check", format!("{} in closed form, without simulating", si(closed, "s"))));
+    }
+    told.push(("simulated", format!("{} actions", grouped(played.actions()))));
+    told
+}
+
+/// `tp 8 × pp 1, 4 replicas; 3 steps, chunks of 2 heads, heads overlap; bf16`.
+fn cut_words(forecast: &Forecast) -> String {
+    let plan = &forecast.plan;
+    let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
+    let mut words = format!("tp {tp} × pp {}", plan.stages.len());
+    words += &match forecast.replicas {
+        1 => ", one replica".to_string(),
+        n => format!(", {n} replicas"),
+    };
+    words += &format!("; {}", plan.workload.numerics.activations.precision().name());
+    if let Some(steps) = &plan.steps {
+        words += &format!("; {}, {} head(s) at a time, overlap {}", steps.cut, steps.chunk, name(steps.overlap));
+    }
+    words
+}
+
+fn name(overlap: Overlap) -> &'static str {
+    match overlap {
+        Overlap::None => "none",
+        Overlap::Heads => "heads",
+        Overlap::Tokens => "tokens",
+    }
+}
+
+fn work_words(forecast: &Forecast) -> String {
+    let (scene, rounds) = (&forecast.scene, &forecast.rounds.0);
+    let micros = forecast.plan.workload.micros;
+    let first = rounds[0][0];
+    match scene.phase {
+        Phase::Prefill => format!(
+            "{} prompt(s) of {} tokens in chunks of {}, {micros} in flight",
+            scene.sequences,
+            grouped(u64::from(scene.prompt)),
+            grouped(u64::from(first.tokens))
+        ),
+        Phase::Decode => format!(
+            "{} sequence(s) in {micros} micro-batch(es), {} tokens in the cache of each",
+            grouped(u64::from(scene.sequences)),
+            grouped(u64::from(scene.prompt))
+        ),
+    }
+}
+
+fn rated(rate: f64) -> String {
+    if rate < 100.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// A row for each run of devices that do the same.
+fn devices_table(forecast: &Forecast, played: &Played) -> Table {
+    let columns = ["<devices", "<kind", "stage", "layers", "heads", "busy", "exchange", "waiting", "memory peak", "of"];
+    let mut table = Table::new(&columns);
+    let total = played.seconds();
+    let mut runs: Vec<(u32, u32, Vec<String>)> = Vec::new();
+    for device in devices(forecast, played) {
+        let share = |seconds: f64| percent(if total > 0.0 { seconds / total } else { 0.0 });
+        let cells = vec![
+            device.kind,
+            device.stage.to_string(),
+            format!("{}..{}", device.layers[0], device.layers[1]),
+            (device.heads[1] - device.heads[0]).to_string(),
+            share(device.busy_seconds),
+            share(device.exchange_seconds),
+            share(device.waiting_seconds),
+            device.memory_bytes_peak.to_string(),
+            device.memory_bytes.map_or("–".into(), |bytes| bytes.to_string()),
+        ];
+        match runs.last_mut() {
+            Some((_, last, same)) if *same == cells => *last = device.device,
+            _ => runs.push((device.device, device.device, cells)),
+        }
+    }
+    for (first, last, cells) in runs {
+        let name = if first == last { first.to_string() } else { format!("{first}–{last}") };
+        table.row([vec![name], cells].concat());
+    }
+    table
+}
+
+fn steps_table(forecast: &Forecast, played: &Played) -> Table {
+    let steps = played.steps(forecast.plan.devices.len());
+    let all: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
+    let mut table = Table::new(&["<step", "time", "share"]);
+    for (step, seconds) in steps {
+        table.row(vec![step.into(), si(seconds, "s"), percent(seconds / all)]);
+    }
+    table
+}
+
+fn overlaps_table(forecast: &Forecast, overlaps: &[OverlapJson]) -> Table {
+    let mut table = Table::new(&["<overlap", "micro-batches", "time", "bubble", "<"]);
+    let chosen = forecast.plan.steps.as_ref().map(|steps| steps.overlap);
+    for overlap in OVERLAPS {
+        let Some(one) = overlaps.iter().find(|one| one.overlap == overlap) else {
+            let none = || "–".to_string();
+            table.row(vec![
+                name(overlap).into(),
+                none(),
+                none(),
+                none(),
+                "one token of one sequence is not cut".into(),
+            ]);
+            continue;
+        };
+        let mark = if chosen == Some(one.overlap) { "◂ this plan" } else { "" };
+        let (time, bubble) = (si(one.seconds, "s"), percent(one.bubble));
+        table.row(vec![name(one.overlap).into(), one.micro_batches.to_string(), time, bubble, mark.into()]);
+    }
+    table
+}

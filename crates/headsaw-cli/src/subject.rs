@@ -1,0 +1,72 @@
+//! PLAN|MODEL on the command line: a plan file, or a model and the cut that the flags make.
+
+use crate::cut::{CutArgs, Demand, parse_plan};
+use crate::error::Failure;
+use crate::model::{Model, read_text};
+use crate::place::Site;
+use headsaw::plan::Plan;
+use headsaw::spec::model::ModelSpec;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What a verb is about.
+#[derive(Debug)]
+pub enum Subject {
+    /// A plan: a file, or `--plan` of a model.
+    Plan(Box<Plan>),
+    /// A model, to be cut by the flags.
+    Model(Box<Model>),
+}
+
+impl Subject {
+    /// The plan from the file if it is one, else the model.
+    pub fn find(given: &str, cut: &CutArgs) -> Result<Subject, Failure> {
+        let Some(text) = plan_text(Path::new(given))? else {
+            let model = Model::find(given)?;
+            let base = cut.base(&model)?;
+            return Ok(base.map_or(Subject::Model(Box::new(model)), |plan| Subject::Plan(Box::new(plan))));
+        };
+        if let Some(other) = &cut.plan {
+            return Err(Failure::Input(format!("{given}: a plan already; leave out --plan {}", other.display())));
+        }
+        Ok(Subject::Plan(Box::new(parse_plan(given, &text)?)))
+    }
+
+    /// The shape of the model.
+    pub fn model(&self) -> &ModelSpec {
+        match self {
+            Subject::Plan(plan) => &plan.model,
+            Subject::Model(model) => &model.spec,
+        }
+    }
+
+    /// The plan that there is already.
+    pub fn base(&self) -> Option<&Plan> {
+        match self {
+            Subject::Plan(plan) => Some(plan),
+            Subject::Model(_) => None,
+        }
+    }
+
+    /// The plan with the flags on top.
+    pub fn plan(&self, cut: &CutArgs, demand: Option<Demand>, site: Option<&Site>) -> Result<Plan, Failure> {
+        match self {
+            Subject::Plan(plan) => cut.over(Plan::clone(plan), demand, site),
+            Subject::Model(model) => cut.fresh(&model.spec, model.hash(), demand, site),
+        }
+    }
+}
+
+/// The text of a plan file; none for what can only be a model. A `.json` file is a plan unless it is a model's config.
+fn plan_text(path: &Path) -> Result<Option<String>, Failure> {
+    if path.as_os_str() != "-" {
+        let json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        if !json || path.is_dir() || path.file_name().is_some_and(|name| name == "config.json") {
+            return Ok(None);
+        }
+    }
+    let text = read_text(path)?;
+    let config = serde_json::from_str::<BTreeMap<String, serde_json::Value>>(&text)
+        .is_ok_and(|keys| !keys.contains_key("stages") && keys.contains_key("architectures"));
+    Ok((!config).then_some(text))
+}
