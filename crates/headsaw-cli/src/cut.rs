@@ -294,7 +294,8 @@ impl CutArgs {
             )));
         }
         let usual = base.map_or(stages.clamp(1, 1024), |w| w.micros);
-        Ok(self.micro_batches.unwrap_or(usual.max(least)))
+        let usual = if least > 1 { usual.max(least) } else { usual };
+        Ok(self.micro_batches.unwrap_or(usual))
     }
 
     fn numerics(&self, base: Option<Numerics>, gpu: bool) -> Result<Numerics, Failure> {

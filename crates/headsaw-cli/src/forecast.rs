@@ -63,28 +63,24 @@ impl ForecastArgs {
         };
         let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
         let (subject, site) = both(subject, site)?;
-        let made = self.demand(&subject).and_then(|(demand, prompt)| {
-            let plan = subject.plan(&self.cut, Some(demand), Some(&site))?;
-            Ok((plan, prompt))
-        });
-        let (plan, prompt) = made?;
+        let (demand, prompt) = self.demand(&subject)?;
+        let plan = subject.plan(&self.cut, Some(demand), Some(&site))?;
         let site = site.sized(&plan)?;
-        let scene = Scene::of(self, &plan, subject.base().is_some(), prompt);
-        let mut forecast = Forecast {
-            rounds: Rounds(Vec::new()),
-            plan,
-            cluster: site.cluster.clone(),
-            replicas: 1,
-            dp: self.dp,
-            scene,
-        };
-        forecast.shape()?;
-        let found = place::violations(&forecast.plan, Some(&site), &self.cut);
-        if !found.is_empty() {
-            return Err(refuse(&self.subject, &found));
+        if subject.base().is_some() {
+            self.holds_together(&plan, &site)?; // before its numbers are used
         }
+        let scene = Scene::of(self, &plan, subject.base().is_some(), prompt);
+        let (rounds, cluster) = (Rounds(Vec::new()), site.cluster.clone());
+        let mut forecast = Forecast { plan, cluster, replicas: 1, dp: self.dp, scene, rounds };
+        forecast.shape()?;
+        self.holds_together(&forecast.plan, &site)?;
         forecast.replicas = self.replicas(&forecast)?;
         if self.cut.steps.overlap == Some(OverlapArg::Auto) { forecast.fastest() } else { Ok(forecast) }
+    }
+
+    fn holds_together(&self, plan: &Plan, site: &Site) -> Result<(), Failure> {
+        let found = place::violations(plan, Some(site), &self.cut);
+        if found.is_empty() { Ok(()) } else { Err(refuse(&self.subject, &found)) }
     }
 
     /// What the plan has to have room for, and the prompt.
