@@ -169,6 +169,7 @@ fn figures(cluster: &Cluster, kinds: &[&DeviceKind]) -> Table {
         row(&name, &|kind| Some(si(fastest(measured(kind)?, dtype)?, "FLOP/s")));
     }
     row("overlap of lanes", &|kind| Some(format!("{:.2}", kind.overlap)));
+    row("overlap of exchanges", &|kind| Some(format!("{:.2}", kind.exchange_overlap)));
     table
 }
 

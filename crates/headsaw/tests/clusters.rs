@@ -24,6 +24,7 @@ weight = 2
 title = ""
 memory_bytes = -3
 overlap = 1.5
+exchange_overlap = 1
 
 [kinds.mine.lanes]
 project = "tensor"
@@ -42,6 +43,7 @@ exponentials_per_second = 1e99
 title = "another"
 memory_bytes = 1000
 overlap = 0.5
+exchange_overlap = 0.5
 lanes = "all"
 prices.gpus = {}
 
@@ -49,6 +51,7 @@ prices.gpus = {}
 title = "a third"
 memory_bytes = 18446744073709551615
 overlap = 0
+exchange_overlap = 0
 lanes = { project = "a", score = "a", softmax = "a", context = "a", attend = "a", merge = "a", mlp = "a", exchange = "a" }
 
 [kinds.third.prices.gpu]

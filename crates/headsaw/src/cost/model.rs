@@ -43,24 +43,31 @@ pub struct Domain {
     pub capacity: Capacity,
 }
 
-/// What `k` busy lanes can do together, in lanes that work alone.
+/// What busy lanes can do together, in lanes that work alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Capacity {
-    /// `1 + overlap · (k − 1)`: a second lane adds its share only.
-    Overlap(f64),
-    /// `min(k, cores)`: lanes are threads.
+    /// `k` compute lanes do `1 + lanes · (k − 1)`, of which an exchange at the same time leaves a share.
+    Overlap {
+        /// What each further compute lane adds.
+        lanes: f64,
+        /// The share that an exchange leaves.
+        exchange: f64,
+    },
+    /// Lanes are threads: `min(k, cores)`, those that exchange counted.
     Cores(u32),
 }
 
 impl Capacity {
-    /// The speed of each of `k` busy lanes, 1 alone.
-    pub fn speed(self, k: usize) -> f64 {
-        let k = k as f64;
-        let all = match self {
-            Capacity::Overlap(overlap) => 1.0 + overlap * (k - 1.0),
-            Capacity::Cores(cores) => f64::from(cores),
-        };
-        (all / k).min(1.0)
+    /// The speed of each of so many busy compute lanes, 1 alone, while so many lanes exchange.
+    pub fn speed(self, computing: usize, exchanging: usize) -> f64 {
+        let k = computing.max(1) as f64;
+        match self {
+            Capacity::Overlap { lanes, exchange } => {
+                let left = if exchanging > 0 { exchange } else { 1.0 };
+                left * ((1.0 + lanes * (k - 1.0)) / k).min(1.0)
+            }
+            Capacity::Cores(cores) => (f64::from(cores) / (k + exchanging as f64)).min(1.0),
+        }
     }
 }
 

@@ -93,7 +93,7 @@ impl CostModel for Priced<'_> {
         let kind = self.device_kind(device);
         match &kind.prices {
             Prices::Gpu(gpu) => {
-                let capacity = Capacity::Overlap(kind.overlap);
+                let capacity = Capacity::Overlap { lanes: kind.overlap, exchange: kind.exchange_overlap };
                 Domain { id: device.0, bytes_per_second: gpu.memory_bytes_per_second, capacity }
             }
             Prices::Table(table) => {

@@ -183,7 +183,20 @@ impl<'a> Play<'a> {
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
         let late = self.late(lane);
         self.lanes[lane as usize].start = self.now + late;
+        self.exchanges(lane, true);
         self.until(lane, self.now + late + price.seconds.0);
+    }
+
+    /// A lane begins or ends an exchange: the compute lanes beside it notice.
+    fn exchanges(&mut self, lane: u32, begins: bool) {
+        let Some(domain) = self.prepared.domain_of[lane as usize] else { return };
+        let shared = &mut self.shared[domain as usize];
+        if begins {
+            shared.begin_exchange(self.now)
+        } else {
+            shared.end_exchange(self.now)
+        }
+        self.reset(domain);
     }
 
     fn receive(&mut self, lane: u32, chan: usize) {
@@ -213,6 +226,7 @@ impl<'a> Play<'a> {
         for member in members {
             self.lanes[member.index()].waits = false;
             self.lanes[member.index()].start = self.now;
+            self.exchanges(member.0, true);
             self.until(member.0, self.now + price.seconds.0);
         }
     }
@@ -235,6 +249,7 @@ impl<'a> Play<'a> {
         }
         match task.kind {
             Kind::Send(chan) => {
+                self.exchanges(lane, false);
                 let channel = &mut self.chans[chan as usize];
                 channel.arrived += 1;
                 let receiver = channel.receiver.take();
@@ -246,7 +261,8 @@ impl<'a> Play<'a> {
                     self.reset(domain);
                 }
             }
-            Kind::Recv(_) | Kind::Meet(_) => {}
+            Kind::Meet(_) => self.exchanges(lane, false),
+            Kind::Recv(_) => {}
         }
         let ready = &mut self.ready;
         self.waiters[lane as usize].retain(|(target, waiter)| {

@@ -159,11 +159,10 @@ fn distinct(rounds: &Rounds) -> (Vec<Vec<u32>>, Vec<Load>) {
     (loads, distinct)
 }
 
-/// Domains in which more than one lane computes; others share nothing.
+/// Domains of which more than one lane does anything, and one computes; others share nothing.
 fn domains(program: &Program, cost: &dyn CostModel) -> (Vec<Option<u32>>, Vec<Domain>) {
-    let computes = |lane: &Lane| lane.actions.iter().any(|action| matches!(action.op, Op::Compute(_)));
     let mut lanes: BTreeMap<u32, (Domain, Vec<usize>)> = BTreeMap::new();
-    for (number, lane) in program.lanes.iter().enumerate().filter(|(_, lane)| computes(lane)) {
+    for (number, lane) in program.lanes.iter().enumerate().filter(|(_, lane)| !lane.actions.is_empty()) {
         let domain = cost.domain(lane.device);
         lanes.entry(domain.id).or_insert((domain, Vec::new())).1.push(number);
     }

@@ -27,13 +27,15 @@ pub struct Shared {
     domain: Domain,
     /// Who is busy.
     pub busy: Vec<Busy>,
+    /// Lanes that exchange.
+    exchanging: usize,
     since: f64,
 }
 
 impl Shared {
     /// Nobody is busy.
     pub fn new(domain: Domain) -> Shared {
-        Shared { domain, busy: Vec::new(), since: 0.0 }
+        Shared { domain, busy: Vec::new(), exchanging: 0, since: 0.0 }
     }
 
     /// A lane begins.
@@ -51,6 +53,20 @@ impl Shared {
         self.settle();
     }
 
+    /// An exchange begins.
+    pub fn begin_exchange(&mut self, now: f64) {
+        self.advance(now);
+        self.exchanging += 1;
+        self.settle();
+    }
+
+    /// An exchange ends.
+    pub fn end_exchange(&mut self, now: f64) {
+        self.advance(now);
+        self.exchanging -= 1;
+        self.settle();
+    }
+
     fn advance(&mut self, now: f64) {
         let passed = now - self.since;
         for busy in &mut self.busy {
@@ -62,7 +78,7 @@ impl Shared {
     /// Speeds from here on: the units' shares first, then memory by max-min fairness (who wants less than an equal share
     /// gets it, the others share what is left: Bertsekas & Gallager 1992, section 6.5.2).
     fn settle(&mut self) {
-        let speed = self.domain.capacity.speed(self.busy.len().max(1));
+        let speed = self.domain.capacity.speed(self.busy.len(), self.exchanging);
         let mut left = self.domain.bytes_per_second.0;
         let wants: f64 = self.busy.iter().map(|busy| speed * busy.rate).sum();
         self.busy.iter_mut().for_each(|busy| busy.speed = speed);

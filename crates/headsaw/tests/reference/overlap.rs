@@ -6,7 +6,7 @@
 //! (discuss.pytorch.org/t/209487), which leaves nothing for the backward pass. The step without it is the measured one.
 
 use crate::data::Csv;
-use headsaw::cost::{Capacity, GroupShape, all_gather, product, reduce_scatter};
+use headsaw::cost::{GroupShape, all_gather, product, reduce_scatter};
 use headsaw::spec::cluster::{DeviceKind, Level, Precision, Prices, presets};
 use headsaw::units::{Bytes, BytesPerSecond};
 
@@ -83,7 +83,7 @@ impl Pair {
 fn saved(kind: &DeviceKind, compute: f64, exchange: f64) -> f64 {
     let chunks = DEVICES as f64;
     let (short, long) = (compute.min(exchange), compute.max(exchange));
-    let slower = short * (1.0 / Capacity::Overlap(kind.overlap).speed(2) - 1.0);
+    let slower = short * (1.0 - kind.exchange_overlap);
     let piped = (compute + exchange + (chunks - 1.0) * (long + slower)) / chunks;
     compute + exchange - piped
 }

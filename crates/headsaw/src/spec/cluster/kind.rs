@@ -18,8 +18,10 @@ pub struct DeviceKind {
     pub memory_bytes: Bytes,
     /// Which lane each step uses.
     pub lanes: StepLanes,
-    /// What a second busy lane adds: 1 where lanes do not disturb each other, 0 where they take turns.
+    /// What a second busy compute lane adds: 1 where lanes do not disturb each other, 0 where they take turns.
     pub overlap: f64,
+    /// What compute lanes still do while the device exchanges: 1 where exchanges take nothing from them.
+    pub exchange_overlap: f64,
     /// How its work is priced.
     pub prices: Prices,
 }
