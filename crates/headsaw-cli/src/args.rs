@@ -1,6 +1,6 @@
 //! The flags, once: parsing, `--help` and completions come from here.
 
-use crate::{bench, completions, demo, inspect, plan, run, simulate, verify};
+use crate::{bench, calibrate, completions, demo, inspect, plan, run, simulate, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Cut a Transformer by heads and by stages, and run the cut.
@@ -45,6 +45,7 @@ pub enum Verb {
     Simulate(simulate::Args),
     Run(run::Args),
     Bench(bench::Args),
+    Calibrate(calibrate::Args),
     Completions(completions::Args),
 }
 

@@ -3,6 +3,7 @@
 
 mod args;
 mod bench;
+mod calibrate;
 mod cluster;
 mod completions;
 mod cut;
@@ -61,6 +62,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Simulate(args) => simulate::act(args, cli.json),
         Verb::Run(args) => run::act(args, cli.json),
         Verb::Bench(args) => bench::act(args, cli.json),
+        Verb::Calibrate(args) => calibrate::act(args, cli.json),
         Verb::Completions(args) => completions::act(args, cli.json),
     }
 }

@@ -78,7 +78,7 @@ fn file(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const VERBS: [&str; 8] = ["demo", "inspect", "verify", "plan", "simulate", "run", "bench", "completions"];
+const VERBS: [&str; 9] = ["demo", "inspect", "verify", "plan", "simulate", "run", "bench", "calibrate", "completions"];
 
 #[test]
 fn help_of_every_verb() {
@@ -346,6 +346,23 @@ fn bench_measures_both() {
     }
     assert!(shown["weight_bytes_per_token"].as_u64().unwrap() > 1 << 20);
     assert_eq!(json(&["bench", "demo", "-p", "0", "-n", "2", "-r", "1"])["prompt"], Value::Null);
+}
+
+#[test]
+fn calibrate_writes_a_cluster_that_can_be_read() {
+    let folder = folder("calibrate");
+    let path = folder.join("here.toml").display().to_string();
+    let shown = good(&["calibrate", "--quick", "-o", &path]);
+    assert!(["memory", "cache", "Q4_1", "attention", "lay out"].iter().all(|word| shown.contains(word)), "{shown}");
+    good(&["inspect", &path]);
+    let text = good(&["calibrate", "--quick", "--isa", "portable", "-o", "-"]);
+    assert!(text.contains("portable kernels"), "{text}");
+    good(&["inspect", &file(&folder, "text.toml", &text)]);
+    let measured = json(&["calibrate", "--quick", "-o", &path]);
+    assert_eq!(measured["file"], Value::from(path.as_str()));
+    assert!(measured["table"]["products"].as_array().unwrap().len() >= 5);
+    refused(&["calibrate", "-o", "no/such/folder.toml"], "no such folder");
+    refused(&["calibrate", "--backend", "reference", "--isa", "avx2"], "no instruction sets");
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn fields_of_json_are_those_of_the_page() {
         ("simulate", "demo --tp 2 --steps 3"),
         ("run", "demo -p The -n 2"),
         ("bench", "demo -p 4 -n 2 -r 1"),
+        ("calibrate", "--quick"),
         ("completions", "bash"),
     ];
     for (verb, args) in verbs {

@@ -1,5 +1,6 @@
 //! Runs a cut Transformer for real: weights, bit-stable kernels, lanes, transports.
 
+pub mod calibrate;
 pub mod compute;
 pub mod demo;
 mod device;

@@ -19,6 +19,18 @@ fn total(meminfo: &str) -> Option<Bytes> {
     Some(Bytes(1024) * kib)
 }
 
+/// The processor's name for people. None where the system does not say it in a file.
+pub fn processor() -> Option<String> {
+    named(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+/// `model name` of a `/proc/cpuinfo`, at most a line of it.
+fn named(cpuinfo: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    let name: String = line.split_once(':')?.1.trim().chars().filter(|c| !c.is_control()).take(80).collect();
+    (!name.is_empty()).then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +39,11 @@ mod tests {
     fn the_total_is_found() {
         assert_eq!(total("MemFree: 1 kB\nMemTotal:       24676924 kB\n"), Some(Bytes(24_676_924 * 1024)));
         assert_eq!(total("nothing"), None);
+    }
+
+    #[test]
+    fn the_processor_is_named() {
+        assert_eq!(named("processor\t: 0\nmodel name\t: AMD EPYC\nstepping: 1\n"), Some("AMD EPYC".into()));
+        assert_eq!(named("Hardware : none\nmodel name\t:\n"), None);
     }
 }

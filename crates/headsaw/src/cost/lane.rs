@@ -4,11 +4,12 @@ use super::model::Load;
 use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };
-use crate::lower::work::{lane_floats, weight_type};
-use crate::plan::Plan;
+use crate::lower::work::{ends_type, lane_floats, weight_type};
+use crate::plan::{Exchange, Plan};
 use crate::program::{Step, Work};
 use crate::shard::BLOCK;
 use crate::spec::cluster::{Level, Table};
+use crate::spec::model::Dtype;
 use crate::units::{Bytes, Seconds};
 
 /// A step of a plan on one lane.
@@ -23,9 +24,9 @@ pub fn step(plan: &Plan, table: &Table, home: Home, step: Step, work: &Work, loa
         Step::Norm(_) => lane.norm(work, rows),
         Step::Project => lane.project(work, rows),
         Step::Attend | Step::Score | Step::Softmax | Step::Context => lane.attend(step, work),
-        Step::Merge | Step::Down => lane.product(work, rows, 1),
+        Step::Merge | Step::Down => lane.partial(work, rows),
         Step::GateUp => lane.gate_up(work, rows),
-        Step::Logits => lane.norm(work, sampled) + lane.product(work, sampled, 1),
+        Step::Logits => lane.norm(work, sampled) + lane.product(ends_type(plan), work, sampled, 1),
     };
     done + Price { seconds: table.action_seconds, streamed: Bytes(0) }
 }
@@ -69,13 +70,21 @@ impl Lane<'_> {
         self.each(Elementwise::Norm, u64::from(work.normed) * u64::from(rows))
     }
 
-    fn product(&self, work: &Work, tokens: u32, calls: u64) -> Price {
+    fn product(&self, weights: Dtype, work: &Work, tokens: u32, calls: u64) -> Price {
         let [rows, depth] = work.product.map(u64::from);
         if rows == 0 || depth == 0 || tokens == 0 {
             return Price::default();
         }
-        let weights = weight_type(self.plan);
         product_seconds(self.table, &Product { weights, tokens, rows, depth, calls }, self.home)
+    }
+
+    /// With gather it is added to the residual at once.
+    fn partial(&self, work: &Work, rows: u32) -> Price {
+        let product = self.product(weight_type(self.plan), work, rows, 1);
+        match self.plan.exchange {
+            Exchange::Reduce => product,
+            Exchange::Gather => product + self.each(Elementwise::Add, u64::from(work.product[0]) * u64::from(rows)),
+        }
     }
 
     /// Q, K and V: three products; Q and K are rotated, K and V stored.
@@ -85,31 +94,45 @@ impl Lane<'_> {
         let elements = u64::from(work.elements) * u64::from(rows);
         let share = |heads: u32| elements * u64::from(heads) / all;
         self.norm(work, rows)
-            + self.product(work, rows, 3)
+            + self.product(weight_type(self.plan), work, rows, 3)
             + self.each(Elementwise::Rotate, share(m.heads + m.kv_heads))
             + self.each(Elementwise::Store, share(2 * m.kv_heads))
     }
 
     /// One kernel does all three; cut apart, each takes its share: the exponentials are softmax's.
     fn attend(&self, step: Step, work: &Work) -> Price {
+        let shape = self.attention(step, work);
+        let one = attention_seconds(self.table, &shape, self.home);
+        let width = u64::from(self.plan.model.head_width);
+        let out = self.each(Elementwise::Quantise, shape.queries as u64 * width).seconds;
+        let softmax = shape.queries * shape.keys / self.table.attention.exponentials_per_second;
+        let products = Seconds((one.seconds.0 - softmax).max(0.0) / 2.0);
+        let half = Bytes(one.streamed.0 / 2);
+        match step {
+            Step::Score => Price { seconds: products, streamed: half },
+            Step::Softmax => Price { seconds: Seconds(softmax), streamed: Bytes(0) },
+            Step::Context => Price { seconds: products + out, streamed: half },
+            _ => one + Price { seconds: out, streamed: Bytes(0) },
+        }
+    }
+
+    /// Of all sequences. Tokens of one sequence share K and V with those of the other heads of their group; where there
+    /// are several sequences, with those of their own head only. A lane's share of the heads may be no whole number.
+    fn attention(&self, step: Step, work: &Work) -> Attention {
         let [heads, kv_heads] = work.heads;
         let width = self.plan.model.head_width;
-        let element = self.plan.workload.numerics.kv.bytes();
         let Load { sequences, tokens, past } = self.load;
-        let shape = Attention::causal(tokens, past, heads, kv_heads, width, element);
-        let one = attention_seconds(self.table, &shape, self.home);
-        let out = self.each(Elementwise::Quantise, u64::from(heads * width) * u64::from(tokens));
-        let all = f64::from(sequences);
-        let softmax = shape.queries as f64 * shape.keys / self.table.attention.exponentials_per_second;
-        let products = (one.seconds.0 - softmax).max(0.0) / 2.0;
-        let seconds = match step {
-            Step::Score | Step::Context => products,
-            Step::Softmax => softmax,
-            _ => one.seconds.0 + out.seconds.0,
+        let one = Attention::causal(tokens, past, heads, kv_heads, width, self.plan.workload.numerics.kv.bytes());
+        let heads = match step {
+            Step::Attend => work.flops_per_key.0 as f64 / (4.0 * f64::from(width)),
+            _ => f64::from(heads),
         };
-        let halves = if step == Step::Attend { 1 } else { 2 };
-        let streamed = if step == Step::Softmax { Bytes(0) } else { Bytes(one.streamed.0 / halves) };
-        Price { seconds: Seconds(all * seconds), streamed: streamed * u64::from(sequences) }
+        Attention {
+            queries: heads * f64::from(tokens) * f64::from(sequences),
+            together: if sequences > 1 { tokens } else { one.together },
+            cached: one.cached * u64::from(sequences),
+            ..one
+        }
     }
 
     /// Gate and up, some blocks at a time so that they stay in the cache; then the activation, quantised.
@@ -120,8 +143,76 @@ impl Lane<'_> {
         let calls = 2 * columns.div_ceil(u64::from(BLOCK)).div_ceil(at_once);
         let active = columns * u64::from(rows);
         self.norm(work, rows)
-            + self.product(work, rows, calls)
+            + self.product(weight_type(self.plan), work, rows, calls)
             + self.each(Elementwise::Activate, active)
             + self.each(Elementwise::Quantise, active)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{CostModel, Priced};
+    use crate::lower::lower;
+    use crate::lower::work::slice_weights;
+    use crate::plan::{CutRequest, Order, cut};
+    use crate::program::{Action, Op};
+    use crate::spec::cluster::{DeviceId, presets};
+    use crate::spec::workload::{Activations, KvDtype, Numerics, Workload};
+
+    fn plan(name: &str, lanes: u32, exchange: Exchange) -> Plan {
+        let model = crate::spec::presets::find(name).unwrap();
+        let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
+        let workload = Workload { batch: 1, tokens: 64, micros: 1, context: 64, sequences: 1, numerics };
+        let order = Order::Pipelined;
+        let request = CutRequest { tp: 1, pp: 1, device_weights: vec![], lanes, exchange, order };
+        cut(&model, workload, &request).unwrap()
+    }
+
+    /// Each lane's steps, added up.
+    fn lanes(plan: &Plan, load: Load) -> Vec<Price> {
+        let cluster = presets::find("local").unwrap();
+        let priced = Priced::new(plan, &cluster);
+        let price = |action: &Action| match action.op {
+            Op::Compute(step) => priced.compute(DeviceId(0), step, &action.work, load),
+            _ => Price::default(),
+        };
+        let sum = |actions: &[Action]| actions.iter().map(price).fold(Price::default(), |sum, price| sum + price);
+        lower(plan).lanes.iter().map(|lane| sum(&lane.actions)).collect()
+    }
+
+    /// Two roads: what the slice holds, and what its steps stream, shared by however many lanes.
+    #[test]
+    fn a_token_streams_every_weight_once() {
+        let load = Load { sequences: 1, tokens: 1, past: 0 };
+        for exchange in [Exchange::Reduce, Exchange::Gather] {
+            for count in [1, 2, 3] {
+                let plan = plan("smollm2-135m", count, exchange);
+                let streamed: Bytes = lanes(&plan, load).iter().map(|price| price.streamed).sum();
+                let held = slice_weights(&plan, 0, &plan.stages[0].slices[0]);
+                let ratio = streamed.0 as f64 / held.0 as f64;
+                assert!((ratio - 1.0).abs() < 0.002, "{exchange:?} {count}: {streamed} of {held}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_tokens_more_keys_and_fewer_lanes_take_longer() {
+        let seconds = |count, load| {
+            let lanes = lanes(&plan("smollm2-135m", count, Exchange::Reduce), load);
+            lanes.iter().map(|price| price.seconds.0).fold(0.0, f64::max)
+        };
+        let load = |tokens, past| Load { sequences: 1, tokens, past };
+        let times = [load(1, 0), load(1, 4000), load(64, 0), load(64, 4000)].map(|load| seconds(1, load));
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+        assert!(seconds(2, load(64, 0)) < 0.6 * seconds(1, load(64, 0)));
+    }
+
+    #[test]
+    fn a_small_model_stays_in_the_cache() {
+        let load = Load { sequences: 1, tokens: 1, past: 9 };
+        let lanes = lanes(&plan("eight-heads", 1, Exchange::Reduce), load);
+        assert_eq!(lanes[0].streamed, Bytes(0));
+        assert!(lanes[0].seconds.0 > 0.0);
     }
 }

@@ -90,8 +90,8 @@ fn product_rate(table: &Table, weights: Dtype, tokens: u32) -> FlopsPerSecond {
 /// Attention of queries that share K and V.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
-    /// Queries: tokens times heads.
-    pub queries: u64,
+    /// Queries: tokens times heads; a lane may have a part of a head.
+    pub queries: f64,
     /// Of these, how many share K and V in one call.
     pub together: u32,
     /// Keys that a query sees, in the mean.
@@ -115,7 +115,7 @@ impl Attention {
         let group = heads.div_ceil(kv_heads.max(1));
         let row_bytes = 2 * u64::from(kv_heads) * u64::from(head_width) * u64::from(kv_element_bytes);
         Attention {
-            queries: u64::from(tokens) * u64::from(heads),
+            queries: f64::from(tokens) * f64::from(heads),
             together: tokens.saturating_mul(group),
             keys: f64::from(past) + (f64::from(tokens) + 1.0) / 2.0,
             head_width,
@@ -131,7 +131,7 @@ pub fn attention_seconds(table: &Table, attention: &Attention, home: Home) -> Pr
     let flops_per_key = 4.0 * f64::from(attention.head_width);
     let a_key = 1.0 / rates.exponentials_per_second + flops_per_key / rate_at(points, attention.together).0;
     let a_query = 1.0 / rates.queries_per_second + attention.keys * a_key;
-    home.price(table, Seconds(attention.queries as f64 * a_query), attention.cached)
+    home.price(table, Seconds(attention.queries * a_query), attention.cached)
 }
 
 /// What works on each element alone.
@@ -249,11 +249,11 @@ mod tests {
     #[test]
     fn attention_adds_up_queries_exponentials_and_operations() {
         let one = Attention::causal(1, 9, 4, 2, 8, 2);
-        let expected = Attention { queries: 4, together: 2, keys: 10.0, head_width: 8, cached: Bytes(640) };
+        let expected = Attention { queries: 4.0, together: 2, keys: 10.0, head_width: 8, cached: Bytes(640) };
         assert_eq!(one, expected);
         same(attention_seconds(&table(), &one, Home::Memory), 4.0 * (1e-6 + 10.0 * (1e-9 + 32.0 / 2e9)), 640);
         let prompt = Attention::causal(3, 0, 4, 2, 8, 2);
-        assert_eq!((prompt.queries, prompt.together, prompt.keys), (12, 6, 2.0));
+        assert_eq!((prompt.queries, prompt.together, prompt.keys), (12.0, 6, 2.0));
     }
 
     #[test]

@@ -22,12 +22,12 @@ fn typed(dtype: Dtype, elements: u64) -> Bytes {
     Bytes(elements / u64::from(dtype.block()) * u64::from(dtype.block_bytes()))
 }
 
-/// Bytes of so many elements of the embedding or the output matrix.
-fn ends_bytes(plan: &Plan, elements: u64) -> Bytes {
+/// The type of the embedding and the output matrix: files of few bits keep them in 8, engines in 16.
+pub fn ends_type(plan: &Plan) -> Dtype {
     match plan.workload.numerics.activations {
-        Activations::Int8 if plan.model.dtype.block() > 1 => typed(Dtype::Q8_0, elements),
-        Activations::Int8 | Activations::F32 => stored(plan, elements),
-        _ => typed(Dtype::Bf16, elements), // engines keep them in 16 bits
+        Activations::Int8 if plan.model.dtype.block() > 1 => Dtype::Q8_0,
+        Activations::Int8 | Activations::F32 => weight_type(plan),
+        _ => Dtype::Bf16,
     }
 }
 
@@ -104,7 +104,7 @@ impl Counter<'_> {
             Step::Down => self.down(units, unit),
             Step::Logits => {
                 let product = self.product(units * 16, width);
-                Work { weights: ends_bytes(self.plan, units * 16 * width), normed: m.width, ..product }
+                Work { weights: typed(ends_type(self.plan), units * 16 * width), normed: m.width, ..product }
             }
         }
     }
@@ -302,7 +302,7 @@ pub fn slice_weights(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
         (true, true) if !m.tied => 2 * vocab,
         _ => vocab,
     };
-    (stored(plan, layer) + norms) * layers + ends_bytes(plan, ends)
+    (stored(plan, layer) + norms) * layers + typed(ends_type(plan), ends)
 }
 
 /// Bytes of a slice's KV cache, all sequences.
