@@ -80,6 +80,7 @@ fn cluster(title: &str, table: Table, level: Level) -> Cluster {
         memory_bytes: Bytes(machine::memory().unwrap_or(Bytes(1 << 33)).0 / u64::from(count)),
         lanes: lanes(),
         overlap: 1.0,
+        exchange_overlap: 1.0, // exchanges are done by the lanes themselves
         prices: Prices::Table(table),
     };
     Cluster {
