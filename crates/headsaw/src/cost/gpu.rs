@@ -32,6 +32,19 @@ pub fn step(plan: &Plan, kind: &DeviceKind, gpu: &Gpu, step: Step, work: &Work, 
     Price { seconds, streamed: kernels.streamed(step, work) }
 }
 
+/// What launching a step's kernels takes: their price at no size.
+pub fn launch(gpu: &Gpu, step: Step, work: &Work) -> Seconds {
+    let norm = f64::from(u32::from(work.normed > 0));
+    let each = gpu.product.launch_seconds.0;
+    Seconds(match step {
+        Step::Embed | Step::Sample | Step::Norm(_) => each,
+        Step::Project | Step::GateUp => (2.0 + norm) * each,
+        Step::Merge | Step::Down | Step::Logits => (1.0 + norm) * each,
+        Step::Attend => gpu.attention.launch_seconds.0,
+        Step::Score | Step::Softmax | Step::Context => gpu.attention.further_launch_seconds.0,
+    })
+}
+
 /// A norm reads its input twice and writes once.
 const NORM_PASSES: u64 = 3;
 

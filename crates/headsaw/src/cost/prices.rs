@@ -39,6 +39,14 @@ impl<'a> Priced<'a> {
     pub fn device_kind(&self, device: DeviceId) -> &'a DeviceKind {
         self.cluster.kind(device).expect("a device of the cluster")
     }
+
+    /// What of a step's price does not shrink with its size: launching kernels, beginning an action.
+    pub fn launch(&self, device: DeviceId, step: Step, work: &Work) -> Seconds {
+        match &self.kind(device).prices {
+            Prices::Gpu(card) => gpu::launch(card, step, work),
+            Prices::Table(table) => table.action_seconds,
+        }
+    }
 }
 
 impl CostModel for Priced<'_> {

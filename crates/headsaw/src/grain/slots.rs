@@ -1,0 +1,100 @@
+//! Slots of a layer's units: one after the other, on lanes of their own, on the lanes of this device.
+
+use super::layer::Layer;
+use super::place::Case;
+use crate::cost::{Capacity, Collective, CostModel, Domain, Load, Price};
+use crate::lower::{lower, work};
+use crate::plan::{Stage, StepCut};
+use crate::program::{Step, Work};
+use crate::simulate::{Rounds, Stuck, simulate};
+use crate::spec::cluster::DeviceId;
+use crate::units::{Bytes, BytesPerSecond, Seconds};
+use serde::Serialize;
+
+/// Slots of a layer's units on a device, where every unit takes one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Slots {
+    /// One after the other: `n · S`.
+    pub serial: u32,
+    /// On a lane for each part of the step cut: `n + S − 1`.
+    pub pipelined: u32,
+    /// On the lanes of this device, as its cluster file gives them to the steps; played.
+    pub on_lanes: u32,
+    /// Lanes of this device that the parts use.
+    pub lanes: u32,
+}
+
+/// How many times as fast a layer's units are when they overlap, four times.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Speedups {
+    /// The article's: equal steps on lanes of their own.
+    pub ideal: f64,
+    /// Equal steps on the lanes of this device.
+    pub on_lanes: f64,
+    /// This model's steps on these lanes, with what busy lanes take from each other.
+    pub with_real_steps: f64,
+    /// As it was run.
+    pub measured: Option<f64>,
+}
+
+/// Counts the slots.
+pub fn slots(case: &Case) -> Result<Slots, Stuck> {
+    let steps = case.steps();
+    let (units, parts) = (case.chunks(), steps.cut.parts().len() as u32);
+    let mut plan = case.plan.clone();
+    plan.stages = vec![Stage { layers: 0..1, slices: case.held().slices.clone() }];
+    plan.model.layers = 1;
+    plan.workload.micros = 1;
+    let cost = Slot::of(&steps.cut);
+    let trace = simulate(&lower(&plan), &cost, &Rounds(vec![vec![case.load]]))?;
+    let on_lanes = trace.seconds().0.round() as u32;
+    Ok(Slots { serial: units * parts, pipelined: units + parts - 1, on_lanes, lanes: case.head_lanes() as u32 })
+}
+
+/// The four numbers; nothing is measured here.
+pub fn speedups(slots: &Slots, here: &Layer) -> Speedups {
+    let ratio = |serial: f64, played: f64| if played > 0.0 { serial / played } else { 1.0 };
+    Speedups {
+        ideal: ratio(f64::from(slots.serial), f64::from(slots.pipelined)),
+        on_lanes: ratio(f64::from(slots.serial), f64::from(slots.on_lanes)),
+        with_real_steps: ratio(here.units_alone, here.units_played),
+        measured: None,
+    }
+}
+
+/// Every part of the step cut takes one slot, all else none.
+struct Slot(Vec<(Step, f64)>);
+
+impl Slot {
+    fn of(cut: &StepCut) -> Slot {
+        let share = |part: &Vec<_>| {
+            let steps: Vec<Step> = work::steps_of(part).collect();
+            let each = 1.0 / steps.len() as f64;
+            steps.into_iter().map(move |step| (step, each))
+        };
+        Slot(cut.parts().iter().flat_map(share).collect())
+    }
+}
+
+impl CostModel for Slot {
+    fn compute(&self, _: DeviceId, step: Step, _: &Work, _: Load) -> Price {
+        let slots = self.0.iter().find(|(known, _)| *known == step).map_or(0.0, |(_, slots)| *slots);
+        Price { seconds: Seconds(slots), streamed: Bytes(0) }
+    }
+
+    fn transfer(&self, _: DeviceId, _: DeviceId, _: Bytes) -> Seconds {
+        Seconds(0.0)
+    }
+
+    fn collective(&self, _: Collective, _: &[DeviceId], _: &Work, _: Load) -> Seconds {
+        Seconds(0.0)
+    }
+
+    fn hand_over(&self, _: DeviceId) -> Seconds {
+        Seconds(0.0)
+    }
+
+    fn domain(&self, device: DeviceId) -> Domain {
+        Domain { id: device.0, bytes_per_second: BytesPerSecond(1.0), capacity: Capacity::Overlap(1.0) }
+    }
+}
