@@ -42,7 +42,7 @@ impl<'a> Priced<'a> {
 
     /// What of a step's price does not shrink with its size: launching kernels, beginning an action.
     pub fn launch(&self, device: DeviceId, step: Step, work: &Work) -> Seconds {
-        match &self.kind(device).prices {
+        match &self.device_kind(device).prices {
             Prices::Gpu(card) => gpu::launch(card, step, work),
             Prices::Table(table) => table.action_seconds,
         }

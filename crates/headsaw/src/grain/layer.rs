@@ -85,10 +85,9 @@ impl<'a> Played<'a> {
         let books = Books { program: &self.program, trace: &self.trace, loads: self.loads, lanes };
         let copies: Vec<f64> = plan.stages.iter().map(|stage| price::copies(plan, stage)).collect();
         let stages: HashMap<DeviceId, usize> = plan.slices().map(|(stage, slice)| (slice.device, stage)).collect();
-        let mut known: HashMap<(usize, Step, Work, Load), Parts> = HashMap::new();
+        let mut known: HashMap<(u32, Step, Work, Load), Parts> = HashMap::new();
         books.account(window, &mut |device, step, action: &Action, load| {
-            let kind = std::ptr::from_ref(self.priced.kind(device)) as usize;
-            *known.entry((kind, step, action.work, load)).or_insert_with(|| {
+            *known.entry((self.priced.kind(device), step, action.work, load)).or_insert_with(|| {
                 price::parts(&self.priced, device, step, &action.work, load, copies[stages[&device]])
             })
         })
@@ -229,6 +228,10 @@ impl CostModel for Grouped<'_> {
 
     fn hand_over(&self, device: DeviceId) -> Seconds {
         self.priced.hand_over(device)
+    }
+
+    fn kind(&self, device: DeviceId) -> u32 {
+        self.priced.kind(device)
     }
 
     fn domain(&self, device: DeviceId) -> Domain {

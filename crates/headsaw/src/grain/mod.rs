@@ -109,6 +109,7 @@ pub struct Grain {
     /// What hides behind what.
     pub overlaps: Overlaps,
     /// Too coarse, too fine, or neither.
+    #[serde(flatten)]
     pub verdict: Verdict,
 }
 

@@ -119,23 +119,27 @@ pub fn flops(work: &Work, load: Load) -> f64 {
     rows * (work.flops.0 as f64 + keys * work.flops_per_key.0 as f64)
 }
 
-/// Bytes that an action reads and writes: weights, keys and values, activations in and out.
+/// Bytes that an action reads and writes: weights, keys and values, activations in and out, scores where the steps of
+/// attention are apart.
 pub fn bytes(plan: &Plan, step: Step, work: &Work, load: Load) -> f64 {
     let numerics = plan.workload.numerics;
-    let (width, element) = (f64::from(plan.model.head_width), f64::from(numerics.activations.element_bytes()));
+    let element = f64::from(numerics.activations.element_bytes());
     let operand = f64::from(numerics.activations.block_bytes()) / 32.0;
-    let rows = f64::from(load.sequences) * f64::from(load.tokens);
-    let sampled = if step == Step::Logits { f64::from(load.sequences) } else { rows };
-    let [n, k] = work.product.map(f64::from);
+    let [sequences, tokens, past] = [load.sequences, load.tokens, load.past].map(f64::from);
+    let rows = sequences * tokens;
     let [heads, kv_heads] = work.heads.map(f64::from);
-    let matrices = match step {
-        Step::Attend => 2.0,
-        Step::Score | Step::Context => 1.0,
-        _ => 0.0,
+    // Vectors of a head, matrices of the cache, passes over the scores.
+    let (vectors, matrices, scores) = match step {
+        Step::Attend => (2.0, 2.0, 0.0),
+        Step::Score | Step::Context => (1.0, 1.0, 1.0),
+        Step::Softmax => (0.0, 0.0, 2.0),
+        _ => (0.0, 0.0, 0.0),
     };
-    let seen = f64::from(load.sequences) * (f64::from(load.past) + f64::from(load.tokens));
-    let cache = matrices * seen * kv_heads * width * f64::from(numerics.kv.bytes());
-    let product = sampled * (k * operand + n * element);
-    let others = rows * element * (2.0 * heads * width + 2.0 * f64::from(work.normed) + f64::from(work.elements));
-    work.weights.0 as f64 + cache + product + others
+    let width = f64::from(plan.model.head_width);
+    let cache = matrices * sequences * (past + tokens) * kv_heads * width * f64::from(numerics.kv.bytes());
+    let attended = rows * heads * element * (vectors * width + scores * (past + tokens));
+    let [n, k] = work.product.map(f64::from);
+    let product = rows * (k * operand + n * element);
+    let others = rows * element * (2.0 * f64::from(work.normed) + f64::from(work.elements));
+    work.weights.0 as f64 + cache + attended + product + others
 }

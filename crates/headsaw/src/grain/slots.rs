@@ -94,6 +94,10 @@ impl CostModel for Slot {
         Seconds(0.0)
     }
 
+    fn kind(&self, _: DeviceId) -> u32 {
+        0
+    }
+
     fn domain(&self, device: DeviceId) -> Domain {
         Domain { id: device.0, bytes_per_second: BytesPerSecond(1.0), capacity: Capacity::Overlap(1.0) }
     }

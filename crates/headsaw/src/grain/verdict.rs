@@ -14,8 +14,10 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// In one word, of the heads of a device.
+    #[serde(rename = "verdict")]
     pub word: Word,
     /// Of the chunks of heads inside it.
+    #[serde(rename = "chunk_verdict")]
     pub chunk: Word,
     /// Why.
     pub reasons: Vec<Reason>,
