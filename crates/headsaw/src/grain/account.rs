@@ -5,7 +5,7 @@
 //! - *bubble*: it waits for anything else; and, while steps of heads are all that is computed, the share of the lanes
 //!   that they use which are idle. (The MLP has one lane by nature: beside it no lane counts as idle.)
 //! - *launch*, *alignment*, *replicated KV heads*: of each step's price, see `price`.
-//! - *sharing*: what a step takes longer because another lane of the device is busy too.
+//! - *sharing*: what a step takes longer because another lane of the device is busy, or exchanges, too.
 
 use super::price::Parts;
 use crate::cost::Load;
