@@ -2,6 +2,7 @@
 
 use crate::cut::{CutArgs, Demand};
 use crate::error::Failure;
+use crate::output::complain;
 use crate::place::{self, ClusterArgs, LOCAL, Site};
 use crate::played::{ACTIONS_MOST, Played};
 use crate::scene::{Phase, Scene};
@@ -63,8 +64,9 @@ impl ForecastArgs {
         };
         let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
         let (subject, site) = both(subject, site)?;
-        let (demand, prompt) = self.demand(&subject)?;
-        let plan = subject.plan(&self.cut, Some(demand), Some(&site))?;
+        let demand = self.demand(&subject);
+        let plan = subject.plan(&self.cut, demand.as_ref().ok().map(|(demand, _)| *demand), Some(&site));
+        let ((_, prompt), plan) = both(demand, plan)?;
         let site = site.sized(&plan)?;
         if subject.base().is_some() {
             self.holds_together(&plan, &site)?; // before its numbers are used
@@ -73,8 +75,8 @@ impl ForecastArgs {
         let (rounds, cluster) = (Rounds(Vec::new()), site.cluster.clone());
         let mut forecast = Forecast { plan, cluster, replicas: 1, dp: self.dp, scene, rounds };
         forecast.shape()?;
-        self.holds_together(&forecast.plan, &site)?;
-        forecast.replicas = self.replicas(&forecast)?;
+        let held = self.holds_together(&forecast.plan, &site);
+        (forecast.replicas, ()) = both(self.replicas(&forecast), held)?;
         if self.cut.steps.overlap == Some(OverlapArg::Auto) { forecast.fastest() } else { Ok(forecast) }
     }
 
@@ -127,6 +129,10 @@ fn both<A, B>(one: Result<A, Failure>, other: Result<B, Failure>) -> Result<(A, 
     match (one, other) {
         (Ok(one), Ok(other)) => Ok((one, other)),
         (Err(Failure::Input(one)), Err(Failure::Input(other))) => Err(Failure::Input(format!("{one}\n{other}"))),
+        (Err(Failure::Input(one)), Err(Failure::Told(code))) => {
+            complain(&one);
+            Err(Failure::Told(code))
+        }
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
     }
 }
