@@ -110,9 +110,7 @@ fn inspect_shows_shape_and_cuts() {
 #[test]
 fn inspect_shows_clusters() {
     let shown = good(&["inspect", "H100x16"]);
-    for line in
-        ["h100x16", "count 16", "bf16, tensor cores 989 TFLOP/s", "exchange network"]
-    {
+    for line in ["h100x16", "count 16", "bf16, tensor cores 989 TFLOP/s", "exchange network"] {
         assert!(shown.lines().any(|shown| shown.split_whitespace().eq(line.split_whitespace())), "{line}: {shown}");
     }
     let mix = good(&["inspect", "h100x8+local"]);
@@ -334,9 +332,7 @@ fn what_can_not_be_simulated_is_refused() {
     }
     let folder = folder("no_simulation");
     let text = good(&["plan", "demo", "--lanes", "1"]);
-    for (from, to) in
-        [("\"micros\": 1", "\"micros\": 0"), ("\"tokens\": 512", "\"tokens\": 0")]
-    {
+    for (from, to) in [("\"micros\": 1", "\"micros\": 0"), ("\"tokens\": 512", "\"tokens\": 0")] {
         assert!(text.contains(from), "{from}");
         let plan = file(&folder, "plan.json", &text.replace(from, to));
         refused(&["simulate", &plan], "expected 1 to ");
