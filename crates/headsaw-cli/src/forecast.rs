@@ -9,7 +9,7 @@ use crate::scene::{Phase, Scene};
 use crate::steps::{OverlapArg, interleave};
 use crate::subject::Subject;
 use crate::verify::refuse;
-use headsaw::plan::{Overlap, Plan};
+use headsaw::plan::{Order, Overlap, Plan};
 use headsaw::simulate::Rounds;
 use headsaw::spec::cluster::{Cluster, DeviceId};
 
@@ -173,6 +173,9 @@ impl Forecast {
     /// The same with another overlap; by tokens what goes through is cut into two micro-batches at least.
     pub fn with_overlap(&self, overlap: Overlap) -> Result<Forecast, Failure> {
         let mut plan = self.plan.clone();
+        if overlap == Overlap::Tokens && plan.order == Order::Sequential {
+            return Err(Failure::input("--overlap tokens: takes micro-batches in flight, --order pipelined"));
+        }
         if let Some(steps) = &mut plan.steps {
             steps.overlap = overlap;
             steps.interleave = interleave(overlap, u32::MAX);

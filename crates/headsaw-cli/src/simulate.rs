@@ -89,7 +89,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     print(&human(&forecast, &played, &overlaps))
 }
 
-/// The three overlaps side by side, where there are steps; tokens are left out where there is one only.
+/// The three overlaps side by side, where there are steps; tokens are left out where there are no two micro-batches.
 fn overlaps(forecast: &Forecast, played: &Played) -> Result<Vec<OverlapJson>, Failure> {
     let Some(steps) = &forecast.plan.steps else { return Ok(Vec::new()) };
     let mut found = Vec::new();
@@ -293,13 +293,7 @@ fn overlaps_table(forecast: &Forecast, overlaps: &[OverlapJson]) -> Table {
     for overlap in OVERLAPS {
         let Some(one) = overlaps.iter().find(|one| one.overlap == overlap) else {
             let none = || "–".to_string();
-            table.row(vec![
-                name(overlap).into(),
-                none(),
-                none(),
-                none(),
-                "one token of one sequence is not cut".into(),
-            ]);
+            table.row(vec![name(overlap).into(), none(), none(), none(), "takes two micro-batches in flight".into()]);
             continue;
         };
         let mark = if chosen == Some(one.overlap) { "◂ this plan" } else { "" };

@@ -230,6 +230,8 @@ fn overlaps_stand_side_by_side_and_auto_is_the_fastest() {
     let tokens = json(&[&args[..], &["--overlap", "tokens"]].concat());
     assert_eq!(tokens["seconds"], overlaps[2]["seconds"]);
     assert_eq!((&tokens["cut"]["micro_batches"], &tokens["cut"]["prompt_chunk"]), (&2.into(), &1024.into()));
+    let one = json(&[&args[..], &["--order", "sequential", "--overlap", "auto"]].concat());
+    assert_eq!(one["overlaps"].as_array().unwrap().len(), 2, "tokens need two in flight");
     assert!(json(&["simulate", "demo", "--tp", "2"])["overlaps"].as_array().unwrap().is_empty());
 }
 
