@@ -1,5 +1,6 @@
 //! `headsaw demo`: eight heads on four devices, and the same bits as uncut.
 
+use crate::cluster;
 use crate::engine::{self, ComputeArgs};
 use crate::error::Failure;
 use crate::interrupt::{self, Cleanly};
@@ -9,8 +10,10 @@ use crate::output::{BAD, BOLD, GOOD, Screen, hex, print_json, styled};
 use crate::report::{DeviceJson, devices_json, devices_table};
 use crate::stream::Text;
 use crate::table::{Table, facts};
+use headsaw::cost::{Load, Priced};
 use headsaw::lower::lower;
 use headsaw::plan::{self, CutRequest, Exchange, Order, Plan};
+use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::units::Bytes;
 use headsaw::verify;
@@ -60,6 +63,9 @@ struct Json {
     equal: bool,
     slots: Slots,
     bubble: f64,
+    /// The cut run, all tokens: as simulated with the figures of `local`, and as it was.
+    predicted_seconds: f64,
+    measured_seconds: f64,
     prompt: String,
     text: String,
     devices: Vec<DeviceJson>,
@@ -81,6 +87,9 @@ struct Ran {
     digest: String,
     text: String,
     devices: Vec<DeviceReport>,
+    /// Prompt and tokens after the first.
+    predicted_seconds: [f64; 2],
+    measured_seconds: [f64; 2],
 }
 
 /// What all runs share.
@@ -113,6 +122,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let uneven = stage.run(&(words.uneven)(UNEVEN, &head_counts(&uneven_plan)), &uneven_plan)?;
     let equal = uncut.digest == cut.digest && uncut.digest == uneven.digest;
     screen.show(&digests(words, &[&uncut, &cut, &uneven], equal))?;
+    screen.show(&times(words, &[&uncut, &cut, &uneven]))?;
     if json {
         print_json(&Json {
             digest_uncut: uncut.digest,
@@ -121,6 +131,8 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
             equal,
             slots,
             bubble: bubble(slots, each),
+            predicted_seconds: cut.predicted_seconds.iter().sum(),
+            measured_seconds: cut.measured_seconds.iter().sum(),
             prompt: args.prompt.clone(),
             text: cut.text,
             devices: devices_json(&cut.devices),
@@ -180,6 +192,17 @@ impl<'a> Stage<'a> {
         Workload { batch: 1, tokens: prompt, micros: 1, context: prompt + self.args.tokens, sequences: 1, numerics }
     }
 
+    /// What a simulation says of a run: the prompt, and so many tokens after the first.
+    fn predicted(&self, plan: &Plan, tokens: u64) -> Result<[f64; 2], Failure> {
+        let cluster = cluster::find(&format!("localx{}", plan.devices.len()))?;
+        let prompt = Load { sequences: 1, tokens: self.prompt.len() as u32, past: 0 };
+        let later = (0..tokens as u32).map(|i| Load { sequences: 1, tokens: 1, past: prompt.tokens + i });
+        let rounds = Rounds(std::iter::once(prompt).chain(later).map(|load| vec![load]).collect());
+        let trace = simulate(&lower(plan), &Priced::new(plan, &cluster), &rounds).map_err(Failure::failed)?;
+        let prefill = trace.spans.iter().filter(|span| span.round == 0).map(|span| span.end.0).fold(0.0, f64::max);
+        Ok([prefill, trace.seconds().0 - prefill])
+    }
+
     /// One run, its text streamed.
     fn run(&self, heading: &str, plan: &Plan) -> Result<Ran, Failure> {
         self.screen.show(&format!("{}\n  {}", styled(BOLD, heading), indented(&self.args.prompt)))?;
@@ -210,6 +233,8 @@ impl<'a> Stage<'a> {
             digest: hex(&report.logits_digest),
             text: text.text().to_string(),
             devices: engine.devices(),
+            predicted_seconds: self.predicted(plan, report.decode.tokens)?,
+            measured_seconds: [report.prefill.seconds, report.decode.seconds],
         })
     }
 }
@@ -261,6 +286,17 @@ fn digests(words: &Words, runs: &[&Ran; 3], equal: bool) -> String {
     let lines: Vec<(&str, String)> = runs.iter().map(|ran| (ran.heads.as_str(), ran.digest.clone())).collect();
     let verdict = if equal { styled(GOOD, words.same) } else { styled(BAD, words.different) };
     format!("{}\n{}{verdict}\n", styled(BOLD, words.digests), facts(&lines))
+}
+
+/// Each run as it was predicted and as it was.
+fn times(words: &Words, runs: &[&Ran; 3]) -> String {
+    let mut table = Table::new(&words.times);
+    for ran in runs {
+        let milliseconds = |seconds: f64| format!("{:.2}", 1e3 * seconds);
+        let [prompt, tokens] = [0, 1].map(|i| [ran.predicted_seconds[i], ran.measured_seconds[i]].map(milliseconds));
+        table.row(std::iter::once(ran.heads.clone()).chain(prompt).chain(tokens).collect());
+    }
+    format!("\n{}\n{}\n{}\n", styled(BOLD, words.predicted), table.show(), words.calibrate)
 }
 
 #[cfg(test)]

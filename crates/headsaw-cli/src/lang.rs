@@ -58,6 +58,12 @@ pub struct Words {
     pub same: &'static str,
     /// They are not.
     pub different: &'static str,
+    /// The heading of the times.
+    pub predicted: &'static str,
+    /// Heads; prompt predicted and measured, tokens predicted and measured.
+    pub times: [&'static str; 5],
+    /// Where the predictions come from.
+    pub calibrate: &'static str,
 }
 
 const ENGLISH: Words = Words {
@@ -93,6 +99,10 @@ const ENGLISH: Words = Words {
     digests: "Digest of all logits that were sampled from",
     same: "The same bits under every cut.",
     different: "The bits differ: this must not happen, please report it.",
+    predicted: "Predicted and measured, in milliseconds",
+    times: ["<heads", "prompt predicted", "measured", "tokens predicted", "measured"],
+    calibrate: "(Predicted by playing the same program with the figures of two Zen 4 cores; `headsaw calibrate` takes those of\n\
+                this machine, `headsaw grain` and `headsaw simulate` answer for other machines.)",
 };
 
 const CHINESE: Words = Words {
@@ -128,4 +138,8 @@ const CHINESE: Words = Words {
     digests: "采样所用全部 logits 的摘要",
     same: "无论怎么切，每一位都相同。",
     different: "结果不一致：这不应该发生，请报告。",
+    predicted: "预测与实测（毫秒）",
+    times: ["<头", "提示 预测", "实测", "生成 预测", "实测"],
+    calibrate: "（预测：用两个 Zen 4 核心的数据推演同一个程序；headsaw calibrate 测量本机，headsaw grain 与 headsaw simulate\n\
+                回答其他机器的情况。）",
 };
