@@ -99,6 +99,10 @@ impl CostModel for Slot {
     }
 
     fn domain(&self, device: DeviceId) -> Domain {
-        Domain { id: device.0, bytes_per_second: BytesPerSecond(1.0), capacity: Capacity::Overlap { lanes: 1.0, exchange: 1.0 } }
+        Domain {
+            id: device.0,
+            bytes_per_second: BytesPerSecond(1.0),
+            capacity: Capacity::Overlap { lanes: 1.0, exchange: 1.0 },
+        }
     }
 }

@@ -224,10 +224,12 @@ impl<'a> Play<'a> {
         self.came[group] = 0;
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
         for member in members {
+            // Who came last goes on at once, the others hear of it.
+            let late = if member.0 == lane { 0.0 } else { self.prepared.hand_over[member.index()] };
             self.lanes[member.index()].waits = false;
-            self.lanes[member.index()].start = self.now;
+            self.lanes[member.index()].start = self.now + late;
             self.exchanges(member.0, true);
-            self.until(member.0, self.now + price.seconds.0);
+            self.until(member.0, self.now + late + price.seconds.0);
         }
     }
 
