@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::forecast::Forecast;
-use crate::scene::Phase;
+use crate::scene::{Phase, ROUNDS};
 use headsaw::cost::{Priced, predict};
 use headsaw::lower::lower;
 use headsaw::plan::Plan;
@@ -16,6 +16,9 @@ use std::time::Instant;
 
 /// Actions of all rounds that are played.
 pub const ACTIONS_MOST: u64 = 50_000_000;
+
+/// The round of a generation that counts.
+const COUNTED: u32 = ROUNDS - 2;
 
 /// A program that is about to be played.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub struct Played {
     pub program: Program,
     /// When everything happened.
     pub trace: Trace,
-    /// What counts of the trace: all of it, or while generating the last round. Seconds.
+    /// What counts of the trace: all of it, or while generating the third round. Seconds.
     pub window: (f64, f64),
     /// The same in closed form, where there is one. Seconds.
     pub closed_form: Option<f64>,
@@ -177,7 +180,8 @@ impl Lowered {
         // Devices that share cores slow each other down, which only a simulation sees.
         let alone =
             alone && (forecast.cluster.groups.iter().all(has_own) || plan.devices.len() as u32 * plan.lanes == 1);
-        let load = rounds.0.last().and_then(|slots| slots.first()).filter(|_| alone);
+        let counted = if scene.phase == Phase::Decode { COUNTED as usize } else { 0 };
+        let load = rounds.0.get(counted).and_then(|slots| slots.first()).filter(|_| alone);
         let closed_form = load.and_then(|load| predict(plan, &cost, *load)).map(|seconds| seconds.0);
         Ok(Played { program, trace, window, closed_form, wall_seconds })
     }
@@ -187,13 +191,15 @@ fn has_own(group: &DeviceGroup) -> bool {
     matches!(group.kind.prices, Prices::Gpu(_))
 }
 
-/// All of a trace, or from the end of the last round but one to the end of the last.
+/// All of a trace, or the third round of a generation: from the end of the second to its own.
 fn window(trace: &Trace, phase: Phase) -> (f64, f64) {
     let (start, end) = trace.ends();
     if phase == Phase::Prefill {
         return (start.0, end.0);
     }
-    let last = trace.spans.iter().map(|span| span.round).max().unwrap_or(0);
-    let before = trace.spans.iter().filter(|span| span.round < last).map(|span| span.end.0);
-    (before.fold(start.0, f64::max), end.0)
+    let end_of = |last: u32| {
+        let done = trace.spans.iter().filter(|span| span.round <= last).map(|span| span.end.0);
+        done.fold(start.0, f64::max)
+    };
+    (end_of(COUNTED - 1), end_of(COUNTED))
 }

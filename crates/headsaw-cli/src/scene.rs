@@ -18,8 +18,9 @@ pub enum Phase {
     Decode,
 }
 
-/// Rounds of generation: the difference between the ends of the last two is the steady state's period.
-const ROUNDS: u32 = 3;
+/// Rounds of generation: from the end of the second to the end of the third all stages are in the steady state, and
+/// the fourth is already on its way through the first of them.
+pub const ROUNDS: u32 = 4;
 
 /// Rows that a micro-batch may have.
 const ROWS_MOST: u64 = 65_536;
