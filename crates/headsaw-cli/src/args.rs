@@ -1,6 +1,6 @@
 //! The flags, once: parsing, `--help` and completions come from here.
 
-use crate::{bench, calibrate, completions, demo, inspect, plan, run, simulate, verify};
+use crate::{bench, calibrate, completions, demo, grain, inspect, plan, run, simulate, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Cut a Transformer by heads and by stages, and run the cut.
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
   headsaw inspect llama-3.1-70b            which cuts are even
   headsaw verify smollm2-135m --tp 4       what each of 4 devices would hold
   headsaw plan smollm2-135m --tp 3 -o plan.json
+  headsaw grain llama-3.1-8b --cluster h100x8 --prompt 512
   headsaw simulate llama-3.1-8b --cluster h100x8 --tp 8
   headsaw run model.gguf -p 'Once upon a time' --plan plan.json
 
@@ -42,6 +43,7 @@ pub enum Verb {
     Inspect(inspect::Args),
     Verify(verify::Args),
     Plan(plan::Args),
+    Grain(grain::Args),
     Simulate(simulate::Args),
     Run(run::Args),
     Bench(bench::Args),

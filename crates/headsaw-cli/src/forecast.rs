@@ -57,14 +57,29 @@ pub struct Forecast {
 impl ForecastArgs {
     /// All that is needed to foretell; all that is wrong at once.
     pub fn resolve(&self) -> Result<Forecast, Failure> {
+        let (subject, site) = self.find()?;
+        self.resolve_found(&subject, site)
+    }
+
+    /// The same with other defaults for what the flags of the cut leave open.
+    pub fn resolve_as(&self, usual: impl Fn(&Subject, &Site, &CutArgs) -> CutArgs) -> Result<Forecast, Failure> {
+        let (subject, site) = self.find()?;
+        let cut = usual(&subject, &site, &self.cut);
+        ForecastArgs { cut, ..self.clone() }.resolve_found(&subject, site)
+    }
+
+    fn find(&self) -> Result<(Subject, Site), Failure> {
         let subject = Subject::find(&self.subject, &self.cut);
         let site = match &subject {
             Ok(subject) => self.cluster.site(subject.base()),
             Err(_) => self.cluster.site(None),
         };
         let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
-        let (subject, site) = both(subject, site)?;
-        let demand = self.demand(&subject);
+        both(subject, site)
+    }
+
+    fn resolve_found(&self, subject: &Subject, site: Site) -> Result<Forecast, Failure> {
+        let demand = self.demand(subject);
         let plan = subject.plan(&self.cut, demand.as_ref().ok().map(|(demand, _)| *demand), Some(&site));
         let ((_, prompt), plan) = both(demand, plan)?;
         let site = site.sized(&plan)?;

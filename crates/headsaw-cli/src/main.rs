@@ -11,6 +11,7 @@ mod demo;
 mod engine;
 mod error;
 mod forecast;
+mod grain;
 mod inspect;
 mod interrupt;
 mod lang;
@@ -59,6 +60,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Inspect(args) => inspect::act(args, cli.json),
         Verb::Verify(args) => verify::act(args, cli.json),
         Verb::Plan(args) => plan::act(args, cli.json),
+        Verb::Grain(args) => grain::act(args, cli.json),
         Verb::Simulate(args) => simulate::act(args, cli.json),
         Verb::Run(args) => run::act(args, cli.json),
         Verb::Bench(args) => bench::act(args, cli.json),

@@ -51,6 +51,11 @@ impl StepArgs {
         if self.overlap == Some(OverlapArg::Tokens) { 2 } else { 1 }
     }
 
+    /// Three steps, where nobody says how many.
+    pub fn or_three(&mut self) {
+        self.steps = self.steps.take().or_else(|| Some("3".parse().expect("a cut")));
+    }
+
     /// Does any of the flags ask for steps? `auto` alone does only where there is something to simulate on.
     fn asked(&self, site: Option<&Site>) -> bool {
         let overlap = self.overlap.and_then(OverlapArg::meant).is_some();

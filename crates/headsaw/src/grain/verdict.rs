@@ -6,8 +6,8 @@ use super::levels::Level;
 use super::place::Case;
 use crate::cost::Load;
 use crate::lower::work;
-use crate::plan::Plan;
-use crate::spec::cluster::{Cluster, Prices};
+
+use crate::spec::cluster::Prices;
 use serde::Serialize;
 
 /// The verdict.
@@ -219,14 +219,19 @@ fn split(case: &Case, curves: &Curves) -> Option<(u32, f64)> {
 /// Fewer devices, where the model fits; or more tokens at once, until these heads are enough.
 fn coarser(case: &Case, curves: &Curves) -> Change {
     let heads = case.plan.model.heads;
-    let enough = |tp: &u32| {
-        heads / tp >= curves.smallest_heads && fits(&case.with_tp(*tp), case.plan.stages.len() as u64, &case.roomy)
-    };
-    let tp = (1..case.tp()).rev().find(enough);
+    let enough = |tp: &u32| heads / tp >= curves.smallest_heads && has_room(case, *tp);
+    let tp = (1..case.tp()).rev().find(enough).or_else(|| faster_with_fewer(case, curves));
     let grown = grown(case.load).find(|load| case.heads() >= half::Range::of(case, *load).smallest(case.loss));
     let tokens = grown.filter(|load| load.tokens != case.load.tokens).map(|load| load.tokens);
     let sequences = grown.filter(|load| load.sequences != case.load.sequences).map(|load| load.sequences);
     Change { tp, chunk: None, tokens, sequences }
+}
+
+/// Fewer devices on which a layer is faster, though they are not few enough to be efficient.
+fn faster_with_fewer(case: &Case, curves: &Curves) -> Option<u32> {
+    let points = curves.tp.points.iter().filter(|point| point.size <= case.tp() && has_room(case, point.size));
+    let best = points.min_by(|a, b| a.seconds.total_cmp(&b.seconds))?.size;
+    (best < case.tp()).then_some(best)
 }
 
 /// Loads twice, four, … times as large: more tokens of a prompt, more sequences that generate.
@@ -237,10 +242,11 @@ fn grown(load: Load) -> impl Iterator<Item = Load> {
     })
 }
 
-/// Do weights and cache of an equal part of the layers fit into each device's memory?
-fn fits(plan: &Plan, stages: u64, cluster: &Cluster) -> bool {
+/// Do weights and cache of an equal part of the layers fit into the memory of each of so many devices?
+fn has_room(case: &Case, tp: u32) -> bool {
+    let (plan, cluster, stages) = (case.with_tp(tp), &case.roomy, case.plan.stages.len() as u64);
     plan.slices().all(|(stage, slice)| {
-        let held = work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice);
+        let held = work::slice_weights(&plan, stage, slice) + work::slice_cache(&plan, stage, slice);
         let room = cluster.kind(slice.device).map_or(0, |kind| kind.memory_bytes.0);
         held.0 / stages <= room
     })

@@ -1,0 +1,292 @@
+//! The answer for people: the first line in the article's words, tables, the verdict, charts.
+
+use super::chart::{Bar, chart};
+use super::words::Words;
+use crate::forecast::Forecast;
+use crate::output::{BOLD, si, styled};
+use crate::scene::Phase;
+use crate::table::Table;
+use headsaw::cost::Load;
+use headsaw::grain::{Change, Curve, Grain, Level, Point, Reason, Word};
+use headsaw::spec::cluster::Prices;
+
+/// Everything.
+pub fn told(words: &Words, forecast: &Forecast, grain: &Grain, loss: f64) -> String {
+    let teller = Teller { words, forecast, grain, allowed: percent(loss) };
+    [
+        teller.first(),
+        teller.levels(),
+        teller.losses(),
+        teller.numbers(),
+        teller.verdict(),
+        teller.charts(),
+        teller.overlaps(),
+    ]
+    .concat()
+}
+
+struct Teller<'a> {
+    words: &'a Words,
+    forecast: &'a Forecast,
+    grain: &'a Grain,
+    /// The allowed loss.
+    allowed: String,
+}
+
+impl Teller<'_> {
+    fn gpu(&self) -> bool {
+        let first = self.forecast.cluster.groups.first();
+        first.is_some_and(|group| matches!(group.kind.prices, Prices::Gpu(_)))
+    }
+
+    fn part(&self, title: &str, table: &Table) -> String {
+        format!("\n{}\n{}", styled(BOLD, title), table.show())
+    }
+
+    fn first(&self) -> String {
+        let (grain, words) = (self.grain, self.words);
+        let chunks = (grain.chunk > 1).then_some((grain.chunks, grain.chunk));
+        let word = (words.word)(grain.verdict.word);
+        let milliseconds = significant(1e3 * grain.seconds_per_unit);
+        let (gpu, heads, steps, units) = (self.gpu(), grain.heads, grain.steps, grain.units);
+        let first = (words.first)(gpu, heads, chunks, steps, units, &milliseconds, word, &self.why());
+        let plan = &self.forecast.plan;
+        let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
+        let cut =
+            (words.cut)(&plan.model.name, &self.forecast.cluster.name, tp, plan.stages.len(), self.forecast.replicas);
+        format!("{}\n{cut}\n{}\n", styled(BOLD, &first), self.load())
+    }
+
+    /// The one reason that says most.
+    fn why(&self) -> String {
+        let first = self.grain.verdict.reasons.first().copied();
+        match (self.grain.verdict.word, first) {
+            (Word::Fits, _) | (_, None) => self.enough(),
+            (_, Some(reason)) => self.reason(reason),
+        }
+    }
+
+    fn enough(&self) -> String {
+        (self.words.enough)(self.gpu(), self.grain.heads, self.grain.smallest_efficient.heads)
+    }
+
+    /// What a micro-batch carries.
+    fn load(&self) -> String {
+        let Load { sequences, tokens, past } = self.grain.load;
+        match self.forecast.scene.phase {
+            Phase::Prefill => (self.words.prompt)(sequences, tokens, past),
+            Phase::Decode => (self.words.decode)(sequences, past),
+        }
+    }
+
+    fn name(&self, level: &Level) -> String {
+        match &level.step {
+            Some(step) => format!("  {}", step.replace("score+softmax+context", "attend")),
+            None => (self.words.level)(level.level).into(),
+        }
+    }
+
+    fn levels(&self) -> String {
+        let mut table = Table::new(&self.words.holds);
+        for level in &self.grain.levels {
+            table.row(vec![
+                self.name(level),
+                level.heads.to_string(),
+                level.kv_heads.to_string(),
+                level.layers.to_string(),
+                level.columns.to_string(),
+                level.units.to_string(),
+                si(level.flops, "").trim_end().into(),
+                si(level.bytes, "").trim_end().into(),
+                significant(level.intensity),
+                si(level.seconds, "s"),
+            ]);
+        }
+        self.part(self.words.levels, &table)
+    }
+
+    fn losses(&self) -> String {
+        let mut table = Table::new(&self.words.shares);
+        for level in &self.grain.levels {
+            let lost = &level.lost;
+            let shares = [
+                lost.exchange,
+                lost.launch,
+                lost.bubble,
+                lost.imbalance,
+                lost.replicated_kv,
+                lost.alignment,
+                lost.sharing,
+                (1.0 - lost.all()).max(0.0),
+            ];
+            let cells = shares.map(|share| if share < 5e-4 { "·".into() } else { percent(share) });
+            table.row([vec![self.name(level), si(level.seconds_per_unit, "s")], cells.to_vec()].concat());
+        }
+        self.part(self.words.losses, &table)
+    }
+
+    fn numbers(&self) -> String {
+        let (words, slots, speedups) = (self.words, &self.grain.slots, &self.grain.speedups);
+        let [ideal, on_lanes, real, measured] = words.number_names;
+        let mut table = Table::new(&["<", "", "<"]);
+        let mut row = |name: &str, speedup: String, what: String| table.row(vec![name.into(), speedup, what]);
+        let times = |speedup: f64| format!("{speedup:.2} ×");
+        let bubble = (words.bubble)(&percent(self.grain.bubble));
+        let slots_of = |count: u32| (words.slots)(slots.serial, count);
+        row(ideal, times(speedups.ideal), format!("{}; {bubble}", slots_of(slots.pipelined)));
+        row(
+            on_lanes,
+            times(speedups.on_lanes),
+            format!("{}, {}", slots_of(slots.on_lanes), (words.lanes)(slots.lanes)),
+        );
+        row(real, times(speedups.with_real_steps), words.real.into());
+        let (speedup, what) =
+            speedups.measured.map_or(("–".into(), words.not_measured), |speedup| (times(speedup), ""));
+        row(measured, speedup, what.into());
+        let shown = table.show();
+        let rows = shown.split_once('\n').map_or("", |(_, rows)| rows); // the columns need no names
+        format!("\n{}\n{rows}", styled(BOLD, words.numbers))
+    }
+
+    fn verdict(&self) -> String {
+        let (grain, words, gpu) = (self.grain, self.words, self.gpu());
+        let verdict = &grain.verdict;
+        let judged = (words.judged)(gpu, grain.heads, &self.load(), verdict.word);
+        let mut lines = vec![styled(BOLD, words.verdict), format!("  {judged}")];
+        if verdict.word != Word::TooFine {
+            lines.push(format!("  - {}", self.enough()));
+        }
+        lines.extend(verdict.reasons.iter().map(|reason| format!("  - {}", self.reason(*reason))));
+        let all = self.forecast.plan.model.heads;
+        let smallest = grain.smallest_efficient;
+        lines.push(format!("  {}", (words.smallest)(gpu, &self.allowed, smallest.heads, all, smallest.chunk)));
+        lines.push(format!("{}{}", styled(BOLD, words.change), self.change(&verdict.change)));
+        format!("\n{}\n", lines.join("\n"))
+    }
+
+    fn reason(&self, reason: Reason) -> String {
+        let (words, gpu) = (self.words, self.gpu());
+        let times = |speedup: f64| format!("{speedup:.2}");
+        match reason {
+            Reason::OneAsLongAs { heads, all } => (words.one_as_long)(heads, all),
+            Reason::BelowSmallest { heads, smallest, loss } => {
+                (words.below)(gpu, heads, smallest, &percent(loss), &self.allowed)
+            }
+            Reason::Largest { what, share } => (words.largest)((words.loss)(what), &percent(share)),
+            Reason::MemoryBound { intensity, balance } => {
+                (words.memory)(&significant(intensity), &significant(balance))
+            }
+            Reason::FasterWith { tp, speedup } => (words.faster_with)(tp, &times(speedup)),
+            Reason::FasterThan { tp, speedup } if speedup < 1.0 => (words.slower_than)(tp, &times(1.0 / speedup)),
+            Reason::FasterThan { tp, speedup } => (words.faster_than)(tp, &times(speedup)),
+            Reason::ChunkTooFine { chunk, smallest, loss } => (words.chunk_fine)(chunk, smallest, &percent(loss)),
+        }
+    }
+
+    fn change(&self, change: &Change) -> String {
+        let words = self.words;
+        let each = [
+            change.tp.map(words.change_tp),
+            change.tokens.map(|tokens| (words.change_tokens)(tokens.saturating_mul(self.grain.load.sequences))),
+            change.sequences.map(words.change_sequences),
+            change.chunk.map(words.change_chunk),
+        ];
+        let lines: Vec<String> = each.into_iter().flatten().map(|line| format!("\n  - {line}")).collect();
+        if lines.is_empty() { format!("\n  {}", words.no_change) } else { lines.concat() }
+    }
+
+    fn charts(&self) -> String {
+        let (grain, words) = (self.grain, self.words);
+        let [heads, chunk, steps, tp] = words.charts;
+        let mut text = self.head_chart(heads);
+        if grain.chunk_curve.points.len() > 1 {
+            text += &self.curve_chart(chunk, &grain.chunk_curve);
+        }
+        text += &self.curve_chart(steps, &grain.steps_curve);
+        text + &self.curve_chart(tp, &grain.tp_curve)
+    }
+
+    fn head_chart(&self, title: &str) -> String {
+        let [half, exchange, lost] = self.words.notes;
+        let bar = |point: &headsaw::grain::HeadPoint| Bar {
+            label: point.heads.to_string(),
+            seconds: point.seconds,
+            notes: vec![
+                si(point.half_seconds, "s"),
+                if point.tp > 1 { si(point.exchange_seconds, "s") } else { "–".into() },
+                percent(point.loss),
+            ],
+            marks: self.marks(point.knee, point.choice, self.words.marks[0]),
+        };
+        let bars: Vec<Bar> = self.grain.curve.points.iter().map(bar).collect();
+        chart(&format!("{title} ({half}, {exchange}, {lost})"), &bars)
+    }
+
+    fn curve_chart(&self, title: &str, curve: &Curve<Point>) -> String {
+        let bar = |point: &Point| Bar {
+            label: point.size.to_string(),
+            seconds: point.seconds,
+            notes: vec![percent(point.loss)],
+            marks: self.marks(point.knee, point.choice, self.words.marks[2]),
+        };
+        let bars: Vec<Bar> = curve.points.iter().map(bar).collect();
+        chart(&format!("{title} ({})", self.words.notes[2]), &bars)
+    }
+
+    fn marks(&self, knee: bool, choice: bool, knee_word: &'static str) -> Vec<&'static str> {
+        [knee.then_some(knee_word), choice.then_some(self.words.marks[1])].into_iter().flatten().collect()
+    }
+
+    fn overlaps(&self) -> String {
+        let (words, overlaps) = (self.words, &self.grain.overlaps);
+        let mut table = Table::new(&words.overlap_columns);
+        for point in &overlaps.scan {
+            let here = if point.rows == overlaps.here.rows { format!("◂ {}", words.marks[1]) } else { "".into() };
+            table.row(vec![
+                point.rows.to_string(),
+                si(point.none, "s"),
+                si(point.heads, "s"),
+                point.tokens.map_or("–".into(), |tokens| si(tokens, "s")),
+                (words.overlap)(point.fastest()).into(),
+                here,
+            ]);
+        }
+        let name = |overlap| (words.overlap)(overlap);
+        let flips: Vec<String> =
+            overlaps.flips.iter().map(|flip| (words.flip)(flip.rows, name(flip.from), name(flip.to))).collect();
+        let said = match (overlaps.scan.first(), overlaps.scan.last()) {
+            (Some(first), Some(last)) if flips.is_empty() => {
+                (words.no_flip)(name(first.fastest()), first.rows, last.rows)
+            }
+            _ => flips.join(" "),
+        };
+        format!("{}  {said}\n", self.part(words.overlaps, &table))
+    }
+}
+
+/// `5 %`, `12 %`, `0.3 %`.
+fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    let digits = if percent.abs() < 9.95 && (percent - percent.round()).abs() > 0.05 { 1 } else { 0 };
+    format!("{percent:.digits$} %")
+}
+
+/// Three significant digits.
+fn significant(number: f64) -> String {
+    if number == 0.0 {
+        return "0".into();
+    }
+    let digits = (2 - number.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    format!("{number:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!([0.006747, 1.5, 295.3, 12345.0, 0.0].map(significant), ["0.00675", "1.50", "295", "12345", "0"]);
+        assert_eq!([0.05, 0.123, 0.0034, 1.0].map(percent), ["5 %", "12 %", "0.3 %", "100 %"]);
+    }
+}

@@ -1,0 +1,341 @@
+//! What `grain` says, in two languages, in one table.
+
+use crate::lang::Lang;
+use headsaw::grain::{Loss, Word};
+use headsaw::plan::Overlap;
+
+/// In a language.
+pub fn of(lang: Lang) -> &'static Words {
+    match lang {
+        Lang::En => &ENGLISH,
+        Lang::Zh => &CHINESE,
+    }
+}
+
+/// The devices are GPUs.
+pub type Gpu = bool;
+
+/// All sentences.
+pub struct Words {
+    /// Heads, how they are chunked, steps, units, milliseconds of one, the verdict, why.
+    pub first: fn(Gpu, u32, Option<(u32, u32)>, u32, u32, &str, &str, &str) -> String,
+    /// The verdict in a word.
+    pub word: fn(Word) -> &'static str,
+    /// Model, cluster, tp, pp, replicas.
+    pub cut: fn(&str, &str, usize, usize, u32) -> String,
+    /// A micro-batch of prompts: sequences, tokens, cached before.
+    pub prompt: fn(u32, u32, u32) -> String,
+    /// One of generation: sequences, cached.
+    pub decode: fn(u32, u32) -> String,
+    /// The heading of the levels.
+    pub levels: &'static str,
+    /// Its columns.
+    pub holds: [&'static str; 10],
+    /// The heading of the losses.
+    pub losses: &'static str,
+    /// Its columns.
+    pub shares: [&'static str; 10],
+    /// Levels by their names: replica, device, chunk.
+    pub level: fn(&str) -> &'static str,
+    /// The heading of the four numbers.
+    pub numbers: &'static str,
+    /// What they are: ideal, on the device's lanes, with real steps, measured.
+    pub number_names: [&'static str; 4],
+    /// Units, slots one by one, slots overlapped.
+    pub slots: fn(u32, u32) -> String,
+    /// Lanes.
+    pub lanes: fn(u32) -> String,
+    /// Seconds of units alone.
+    pub real: &'static str,
+    /// Not measured.
+    pub not_measured: &'static str,
+    /// The bubble in percent.
+    pub bubble: fn(&str) -> String,
+    /// The heading of the verdict.
+    pub verdict: &'static str,
+    /// Verdict on heads of a device: heads, load, word.
+    pub judged: fn(Gpu, u32, &str, Word) -> String,
+    /// One head takes as long as so many; at least so many.
+    pub one_as_long: fn(u32, bool) -> String,
+    /// Heads, the fewest that are enough, percent lost, the allowed loss.
+    pub below: fn(Gpu, u32, u32, &str, &str) -> String,
+    /// Enough: heads, the fewest.
+    pub enough: fn(Gpu, u32, u32) -> String,
+    /// The largest loss, its percent.
+    pub largest: fn(&str, &str) -> String,
+    /// Operations a byte, the balance.
+    pub memory: fn(&str, &str) -> String,
+    /// Devices, speed-up: splitting further.
+    pub faster_with: fn(u32, &str) -> String,
+    /// Devices, now ÷ half of them.
+    pub faster_than: fn(u32, &str) -> String,
+    /// Devices, half of them ÷ now.
+    pub slower_than: fn(u32, &str) -> String,
+    /// Chunk, the smallest that is enough, percent lost.
+    pub chunk_fine: fn(u32, u32, &str) -> String,
+    /// The smallest that still are efficient: allowed loss, heads, the model's heads, chunk.
+    pub smallest: fn(Gpu, &str, u32, u32, u32) -> String,
+    /// The heading of what to change.
+    pub change: &'static str,
+    /// Nothing.
+    pub no_change: &'static str,
+    /// Fewer or more devices.
+    pub change_tp: fn(u32) -> String,
+    /// Larger chunks.
+    pub change_chunk: fn(u32) -> String,
+    /// More tokens.
+    pub change_tokens: fn(u32) -> String,
+    /// More sequences.
+    pub change_sequences: fn(u32) -> String,
+    /// Headings of the charts: heads, chunk, steps, tp.
+    pub charts: [&'static str; 4],
+    /// What stands behind bars: half, exchange, lost.
+    pub notes: [&'static str; 3],
+    /// Marks: knee, here; of other curves the knee.
+    pub marks: [&'static str; 3],
+    /// The heading of overlaps.
+    pub overlaps: &'static str,
+    /// Its columns: tokens, none, heads, tokens, fastest.
+    pub overlap_columns: [&'static str; 6],
+    /// An overlap's name.
+    pub overlap: fn(Overlap) -> &'static str,
+    /// From so many tokens on another is the fastest.
+    pub flip: fn(u32, &str, &str) -> String,
+    /// None is, over this range.
+    pub no_flip: fn(&str, u32, u32) -> String,
+    /// A loss by name.
+    pub loss: fn(Loss) -> &'static str,
+}
+
+fn gpu_or(gpu: Gpu, one: &'static str, other: &'static str) -> &'static str {
+    if gpu { one } else { other }
+}
+
+fn plural(number: u32, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
+const ENGLISH: Words = Words {
+    first: |gpu, heads, chunks, steps, units, milliseconds, word, why| {
+        let chunked = chunks.map_or(String::new(), |(count, size)| format!(" in {count} chunks of {size}"));
+        let heads = plural(heads, "head");
+        let each = if units == 1 { "" } else { " each" };
+        format!(
+            "The grain of {}: {heads}{chunked} × {} = {} a layer, {milliseconds} ms{each}; {word}, because {why}.",
+            gpu_or(gpu, "a GPU", "a device"),
+            plural(steps, "step"),
+            plural(units, "unit"),
+        )
+    },
+    word: |word| match word {
+        Word::TooFine => "too fine",
+        Word::TooCoarse => "too coarse",
+        Word::Fits => "right",
+    },
+    cut: |model, cluster, tp, pp, replicas| {
+        let of = if replicas == 1 { "one replica".into() } else { plural(replicas, "replica") };
+        format!("{model} on {cluster}: tp {tp} × pp {pp}, {of}")
+    },
+    prompt: |sequences, tokens, past| {
+        let before = if past > 0 { format!(", {past} cached before") } else { String::new() };
+        let times = if sequences > 1 { format!("{sequences} × ") } else { String::new() };
+        format!("{times}{}{before}", plural(tokens, "prompt token"))
+    },
+    decode: |sequences, past| format!("{} generating, {past} tokens cached", plural(sequences, "sequence")),
+    levels: "What each level holds and does between two synchronisations (a device: a layer)",
+    holds: ["<level", "heads", "KV", "layers", "columns", "units", "FLOP", "bytes", "FLOP/B", "time"],
+    losses: "Where its time goes (shares add up to 100 %)",
+    shares: ["<level", "a unit", "exchange", "launch", "bubble", "balance", "KV", "tiles", "sharing", "work"],
+    level: |level| match level {
+        "replica" => "replica",
+        "device" => "device",
+        _ => "head chunk",
+    },
+    numbers: "What overlapping the steps gains",
+    number_names: [
+        "equal steps, lanes of their own",
+        "equal steps, this device's lanes",
+        "this model's steps",
+        "measured",
+    ],
+    slots: |serial, slots| format!("{slots} slots instead of {serial}"),
+    lanes: |lanes| format!("on {}", plural(lanes, "lane")),
+    real: "of these heads' time one after another",
+    not_measured: "not run",
+    bubble: |percent| format!("bubble {percent} (idle ÷ total lane-slots)"),
+    verdict: "Verdict",
+    judged: |gpu, heads, load, word| {
+        let (heads, at) = (plural(heads, "head"), gpu_or(gpu, "a GPU", "a device"));
+        match word {
+            Word::TooFine => format!("{heads} {at} are too fine at {load}."),
+            Word::TooCoarse => format!("{heads} {at} are too coarse at {load}."),
+            Word::Fits => format!("{heads} {at} are right at {load}."),
+        }
+    },
+    one_as_long: |heads, all| format!("1 head takes as long as {}{heads}", if all { "all " } else { "" }),
+    below: |gpu, heads, smallest, lost, allowed| {
+        format!(
+            "{} lose {lost} against {} full of heads; {smallest} would lose {allowed}",
+            plural(heads, "head"),
+            gpu_or(gpu, "a GPU", "a device"),
+        )
+    },
+    enough: |gpu, heads, smallest| {
+        format!("{} fill {}: {smallest} would", plural(heads, "head"), gpu_or(gpu, "a GPU", "a device"))
+    },
+    largest: |what, share| format!("the most of a layer's time is lost to {what}: {share}"),
+    memory: |intensity, balance| {
+        format!("a layer does {intensity} FLOP a byte: below {balance} the memory is the limit, not the tensor cores")
+    },
+    faster_with: |tp, times| format!("tp {tp} would be as efficient and {times} × as fast"),
+    faster_than: |tp, times| format!("still {times} × as fast as tp {tp}"),
+    slower_than: |tp, times| format!("tp {tp} is {times} × as fast"),
+    chunk_fine: |chunk, smallest, lost| {
+        format!("chunks of {} lose {lost}; {smallest} at a time would do", plural(chunk, "head"))
+    },
+    smallest: |gpu, allowed, heads, all, chunk| {
+        let beyond = if heads > all { format!(" (the model has {all})") } else { String::new() };
+        format!(
+            "The smallest grain that loses no more than {allowed}: {}{beyond} {}, chunks of {chunk}.",
+            plural(heads, "head"),
+            gpu_or(gpu, "a GPU", "a device"),
+        )
+    },
+    change: "What to change",
+    no_change: "nothing",
+    change_tp: |tp| format!("--tp {tp}"),
+    change_chunk: |chunk| format!("--chunk {chunk}"),
+    change_tokens: |tokens| format!("{tokens} tokens of prompts at a time (longer prompts or more of them)"),
+    change_sequences: |sequences| format!("--batch {sequences}"),
+    charts: [
+        "Attention of one layer by heads on a device",
+        "First half of a layer by heads of a chunk",
+        "First half of a layer by steps",
+        "A layer by devices that share it (tp), all heads in one chunk",
+    ],
+    notes: ["half", "exchange", "lost"],
+    marks: ["knee", "here", "enough"],
+    overlaps: "What hides behind what: a layer of the same tokens",
+    overlap_columns: ["tokens", "no overlap", "by heads", "by tokens", "<fastest", "<"],
+    overlap: |overlap| match overlap {
+        Overlap::None => "no overlap",
+        Overlap::Heads => "by heads",
+        Overlap::Tokens => "by tokens",
+    },
+    flip: |rows, from, to| format!("From {rows} tokens on {to} is faster than {from}."),
+    no_flip: |which, from, to| format!("From {from} to {to} tokens the fastest is {which}: nothing flips."),
+    loss: |loss| match loss {
+        Loss::Exchange => "exchanges",
+        Loss::Launch => "launching kernels",
+        Loss::Bubble => "idle lanes",
+        Loss::Imbalance => "unequal devices",
+        Loss::ReplicatedKv => "KV heads held more than once",
+        Loss::Alignment => "tiles that are not full",
+        Loss::Sharing => "lanes in each other's way",
+    },
+};
+
+const CHINESE: Words = Words {
+    first: |gpu, heads, chunks, steps, units, milliseconds, word, why| {
+        let chunked = chunks.map_or(String::new(), |(count, size)| format!(" ({count} 块, 每块 {size} 个)"));
+        format!(
+            "每个 {}的粒度: {heads} 个头{chunked} × {steps} 个阶段 = {units} 个单元/层, 每单元 {milliseconds} ms; {word}, 因为 {why}。",
+            gpu_or(gpu, "GPU ", "设备"),
+        )
+    },
+    word: |word| match word {
+        Word::TooFine => "过细",
+        Word::TooCoarse => "过粗",
+        Word::Fits => "合适",
+    },
+    cut: |model, cluster, tp, pp, replicas| format!("{model}，{cluster}：tp {tp} × pp {pp}，{replicas} 个副本"),
+    prompt: |sequences, tokens, past| {
+        let before = if past > 0 { format!("，之前已缓存 {past} 个") } else { String::new() };
+        let times = if sequences > 1 { format!("{sequences} × ") } else { String::new() };
+        format!("{times}{tokens} 个提示词 token{before}")
+    },
+    decode: |sequences, past| format!("{sequences} 个序列各生成 1 个 token，已缓存 {past} 个"),
+    levels: "各层级持有什么，两次同步之间做多少（设备：一层）",
+    holds: ["<层级", "头", "KV", "层", "列", "单元", "FLOP", "字节", "FLOP/B", "时间"],
+    losses: "时间去了哪里（各项之和为 100 %）",
+    shares: ["<层级", "每单元", "交换", "启动", "气泡", "不均", "KV", "对齐", "争用", "有效"],
+    level: |level| match level {
+        "replica" => "副本",
+        "device" => "设备",
+        _ => "头块",
+    },
+    numbers: "各步重叠能快多少",
+    number_names: ["各步等长，各有通道", "各步等长，本设备的通道", "本模型的真实步长", "实测"],
+    slots: |serial, slots| format!("{slots} 个时间片，而不是 {serial} 个"),
+    lanes: |lanes| format!("{lanes} 条通道"),
+    real: "相对这些头逐个计算",
+    not_measured: "未运行",
+    bubble: |percent| format!("气泡 {percent}（空闲 ÷ 全部通道时间片）"),
+    verdict: "结论",
+    judged: |gpu, heads, load, word| {
+        let at = gpu_or(gpu, "每个 GPU", "每个设备");
+        let word = match word {
+            Word::TooFine => "过细",
+            Word::TooCoarse => "过粗",
+            Word::Fits => "合适",
+        };
+        format!("{at} {heads} 个头{word}（{load}）。")
+    },
+    one_as_long: |heads, all| format!("1 个头与{} {heads} 个头耗时相同", if all { "全部" } else { "" }),
+    below: |gpu, heads, smallest, lost, allowed| {
+        format!(
+            "{heads} 个头比装满头的{}损失 {lost}，{smallest} 个头才降到 {allowed} 以内",
+            gpu_or(gpu, " GPU ", "设备")
+        )
+    },
+    enough: |gpu, heads, smallest| {
+        format!("{heads} 个头足以装满一个{}，{smallest} 个就够", gpu_or(gpu, " GPU", "设备"))
+    },
+    largest: |what, share| format!("一层时间中损失最多的是{what}：{share}"),
+    memory: |intensity, balance| {
+        format!("一层每字节做 {intensity} 次运算：低于 {balance}，受限于内存带宽而不是张量核心")
+    },
+    faster_with: |tp, times| format!("tp {tp} 同样高效，速度是它的 {times} 倍"),
+    faster_than: |tp, times| format!("速度仍是 tp {tp} 的 {times} 倍"),
+    slower_than: |tp, times| format!("tp {tp} 的速度是它的 {times} 倍"),
+    chunk_fine: |chunk, smallest, lost| format!("每块 {chunk} 个头损失 {lost}，每块 {smallest} 个就够"),
+    smallest: |gpu, allowed, heads, all, chunk| {
+        let beyond = if heads > all { format!("（模型只有 {all} 个）") } else { String::new() };
+        format!(
+            "损失不超过 {allowed} 的最小粒度：{} {heads} 个头{beyond}，每块 {chunk} 个头。",
+            gpu_or(gpu, "每个 GPU", "每个设备")
+        )
+    },
+    change: "怎么改",
+    no_change: "不用改",
+    change_tp: |tp| format!("--tp {tp}"),
+    change_chunk: |chunk| format!("--chunk {chunk}"),
+    change_tokens: |tokens| format!("一次处理 {tokens} 个提示词 token（更长，或更多提示词）"),
+    change_sequences: |sequences| format!("--batch {sequences}"),
+    charts: [
+        "一层的注意力，按每个设备的头数",
+        "一层的前半，按每块的头数",
+        "一层的前半，按步数",
+        "一层，按分担它的设备数（tp），所有头作一块",
+    ],
+    notes: ["前半", "交换", "损失"],
+    marks: ["拐点", "当前", "足够"],
+    overlaps: "什么藏在什么后面：同样多 token 的一层",
+    overlap_columns: ["token", "不重叠", "按头", "按 token", "<最快", "<"],
+    overlap: |overlap| match overlap {
+        Overlap::None => "不重叠",
+        Overlap::Heads => "按头",
+        Overlap::Tokens => "按 token",
+    },
+    flip: |rows, from, to| format!("从 {rows} 个 token 起，{to} 快于{from}。"),
+    no_flip: |which, from, to| format!("从 {from} 到 {to} 个 token 一直是{which}最快：没有翻转。"),
+    loss: |loss| match loss {
+        Loss::Exchange => "交换",
+        Loss::Launch => "启动内核",
+        Loss::Bubble => "空闲的通道",
+        Loss::Imbalance => "设备负载不均",
+        Loss::ReplicatedKv => "重复保存的 KV 头",
+        Loss::Alignment => "没有填满的分块",
+        Loss::Sharing => "通道互相争用",
+    },
+};
