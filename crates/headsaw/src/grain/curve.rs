@@ -51,7 +51,6 @@ pub struct Point {
     /// The size: heads of a chunk, parts of the step cut, devices.
     pub size: u32,
     /// The step cut, on the curve over its parts.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<StepCut>,
     /// Seconds of the layer's first half; over devices, of the layer.
     pub seconds: f64,

@@ -18,7 +18,6 @@ pub struct Level {
     /// `replica`, `device`, `chunk` or `step`.
     pub level: &'static str,
     /// Of a step its parts: `project`, `score+softmax+context`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// Q heads.
     pub heads: u32,

@@ -7,6 +7,7 @@ use super::place::Case;
 use crate::cost::Load;
 use crate::lower::work;
 
+use crate::plan::Plan;
 use crate::spec::cluster::Prices;
 use serde::Serialize;
 
@@ -131,6 +132,8 @@ pub struct Change {
 
 /// Faster by less than this is not worth more devices.
 const WORTH: f64 = 1.1;
+/// Differences below this are none.
+const SAME: f64 = 0.01;
 /// A knee is a quarter more.
 const KNEE: f64 = 1.25;
 
@@ -202,7 +205,8 @@ fn memory_bound(case: &Case, device: &Level) -> Option<Reason> {
 fn faster_than(case: &Case, curves: &Curves) -> Option<Reason> {
     let tp = case.tp() / 2;
     let at = |tp: u32| curves.tp.points.iter().find(|point| point.size == tp).map(|point| point.seconds);
-    Some(Reason::FasterThan { tp, speedup: at(tp)? / at(case.tp())? })
+    let speedup = at(tp)? / at(case.tp())?;
+    ((speedup - 1.0).abs() >= SAME).then_some(Reason::FasterThan { tp, speedup })
 }
 
 /// The most devices of those there are that still are efficient, where they are worth it.
@@ -219,9 +223,10 @@ fn split(case: &Case, curves: &Curves) -> Option<(u32, f64)> {
 /// Fewer devices, where the model fits; or more tokens at once, until these heads are enough.
 fn coarser(case: &Case, curves: &Curves) -> Change {
     let heads = case.plan.model.heads;
-    let enough = |tp: &u32| heads / tp >= curves.smallest_heads && has_room(case, *tp);
+    let enough = |tp: &u32| heads / tp >= curves.smallest_heads && has_room(case, &case.with_tp(*tp));
     let tp = (1..case.tp()).rev().find(enough).or_else(|| faster_with_fewer(case, curves));
-    let grown = grown(case.load).find(|load| case.heads() >= half::Range::of(case, *load).smallest(case.loss));
+    let efficient = |load: &Load| case.heads() >= half::Range::of(case, *load).smallest(case.loss);
+    let grown = grown(case.load).find(efficient).filter(|load| has_room_for(case, *load));
     let tokens = grown.filter(|load| load.tokens != case.load.tokens).map(|load| load.tokens);
     let sequences = grown.filter(|load| load.sequences != case.load.sequences).map(|load| load.sequences);
     Change { tp, chunk: None, tokens, sequences }
@@ -229,7 +234,8 @@ fn coarser(case: &Case, curves: &Curves) -> Change {
 
 /// Fewer devices on which a layer is faster, though they are not few enough to be efficient.
 fn faster_with_fewer(case: &Case, curves: &Curves) -> Option<u32> {
-    let points = curves.tp.points.iter().filter(|point| point.size <= case.tp() && has_room(case, point.size));
+    let points =
+        curves.tp.points.iter().filter(|point| point.size <= case.tp() && has_room(case, &case.with_tp(point.size)));
     let best = points.min_by(|a, b| a.seconds.total_cmp(&b.seconds))?.size;
     (best < case.tp()).then_some(best)
 }
@@ -242,11 +248,19 @@ fn grown(load: Load) -> impl Iterator<Item = Load> {
     })
 }
 
-/// Do weights and cache of an equal part of the layers fit into the memory of each of so many devices?
-fn has_room(case: &Case, tp: u32) -> bool {
-    let (plan, cluster, stages) = (case.with_tp(tp), &case.roomy, case.plan.stages.len() as u64);
+/// Would the caches of so many sequences, in each micro-batch, fit on these devices?
+fn has_room_for(case: &Case, load: Load) -> bool {
+    let mut plan = case.with_tp(case.tp());
+    let sequences = load.sequences.saturating_mul(case.rounds.len() as u32);
+    plan.workload.sequences = plan.workload.sequences.max(sequences);
+    has_room(case, &plan)
+}
+
+/// Do weights and cache of an equal part of the layers fit into the memory of each device?
+fn has_room(case: &Case, plan: &Plan) -> bool {
+    let (cluster, stages) = (&case.roomy, case.plan.stages.len() as u64);
     plan.slices().all(|(stage, slice)| {
-        let held = work::slice_weights(&plan, stage, slice) + work::slice_cache(&plan, stage, slice);
+        let held = work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice);
         let room = cluster.kind(slice.device).map_or(0, |kind| kind.memory_bytes.0);
         held.0 / stages <= room
     })
