@@ -78,7 +78,8 @@ fn file(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const VERBS: [&str; 9] = ["demo", "inspect", "verify", "plan", "simulate", "run", "bench", "calibrate", "completions"];
+const VERBS: [&str; 10] =
+    ["demo", "inspect", "verify", "plan", "simulate", "grain", "run", "bench", "calibrate", "completions"];
 
 #[test]
 fn help_of_every_verb() {
@@ -595,4 +596,110 @@ fn ctrl_c_ends_a_run_with_what_is_done() {
     let ran = ended(child);
     assert_eq!(ran.code, 130, "{}", ran.err);
     assert!(ran.out.ends_with('\n') && ran.err.contains("logits digest"), "{}\n{}", ran.out, ran.err);
+}
+
+/// An answer of `grain` without what changes when a constant is fitted anew: numbers behind the verdict, long bars.
+fn without_numbers(text: &str) -> String {
+    let at = text.find(" 0.0").expect("the time of a unit");
+    let (heads, rest) = text.split_at(at);
+    let mut masked = String::new();
+    for letter in rest.chars() {
+        let shown = match letter {
+            '0'..='9' => '#',
+            '▏' | '▎' | '▍' | '▌' | '▋' | '▊' | '▉' => '█',
+            other => other,
+        };
+        let again = masked.ends_with(shown) && "#█".contains(shown);
+        let point = letter == '.' && masked.ends_with('#');
+        if !again && !point {
+            masked.push(shown);
+        }
+    }
+    let line = |line: &str| {
+        line.split_whitespace().collect::<Vec<_>>().join(" ").replace("# µs", "# s").replace("# ms", "# s")
+    };
+    heads.to_string() + &masked.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn grain_answers_in_the_words_of_the_article() {
+    let cases = [
+        ("eight_heads", vec!["eight-heads", "--cluster", "h100x4"]),
+        ("prefill_512", vec!["llama-3.1-8b", "--cluster", "h100x8", "--prompt", "512"]),
+        ("prefill_8192", vec!["llama-3.1-8b", "--cluster", "h100x8", "--prompt", "8192"]),
+        ("decode", vec!["llama-3.1-8b", "--cluster", "h100x8", "--for", "decode", "--prompt", "4095"]),
+    ];
+    for (name, args) in cases {
+        for lang in ["en", "zh"] {
+            let said = good(&[&["grain"], &args[..], &["--lang", lang]].concat());
+            assert!(!said.contains('\u{1b}'), "no colours into a pipe");
+            insta::assert_snapshot!(format!("grain_{name}_{lang}"), without_numbers(&said));
+        }
+    }
+    let first = |args: &[&str]| good(&[&["grain", "eight-heads", "--cluster", "h100x4"], args].concat());
+    let english = first(&[]);
+    assert!(english.starts_with("The grain of a GPU: 2 heads × 3 steps = 6 units a layer, 0.0"), "{english}");
+    let chinese = first(&["--lang", "zh"]);
+    assert!(chinese.starts_with("每个 GPU 的粒度: 2 个头 × 3 个阶段 = 6 个单元/层, 每单元 0.0"), "{chinese}");
+    let chunked = first(&["--chunk", "2"]);
+    assert!(
+        chunked.starts_with("The grain of a GPU: 2 heads in 1 chunk of 2 × 3 steps = 3 units a layer"),
+        "{chunked}"
+    );
+    let device = good(&["grain", "demo", "--tp", "4", "--cluster", "localx4"]);
+    assert!(device.starts_with("The grain of a device: 2 heads × 3 steps = 6 units a layer"), "{device}");
+}
+
+#[test]
+fn grain_is_wide_as_a_terminal() {
+    for lang in ["en", "zh"] {
+        let said = good(&["grain", "llama-3.1-70b", "--cluster", "h100x8", "--prompt", "8192", "--lang", lang]);
+        let rows = said.lines().filter(|line| line.starts_with("  ") && !line.contains("- ") && !line.contains('。'));
+        for row in rows.filter(|row| row.contains('█') || row.contains("µs")) {
+            assert!(row.chars().count() <= 84, "{row}");
+        }
+    }
+}
+
+#[test]
+fn grain_has_the_fields_that_scripts_rely_on() {
+    let grain = json(&["grain", "eight-heads", "--cluster", "h100x4", "--prompt", "128"]);
+    assert_eq!((&grain["slots"]["serial"], &grain["slots"]["pipelined"]), (&Value::from(6), &Value::from(4)));
+    assert_eq!((&grain["slots"]["on_lanes"], &grain["bubble"]), (&Value::from(4), &Value::from(0.5)));
+    assert_eq!(grain["speedups"]["ideal"], 1.5);
+    assert!(grain["speedups"]["measured"].is_null());
+    assert_eq!(grain["verdict"], "too_fine");
+    let levels: Vec<&str> = grain["levels"].as_array().unwrap().iter().map(|l| l["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, ["replica", "device", "chunk", "step", "step", "step"]);
+    let curve = grain["curve"].as_array().unwrap();
+    assert_eq!((&curve[0]["heads"], &curve[curve.len() - 1]["heads"]), (&Value::from(1), &Value::from(8)));
+    assert!(curve.iter().all(|point| point["seconds"].as_f64().unwrap() > 0.0));
+    // A plan keeps its cut; one without steps gets three.
+    let plan = file(&folder("grain"), "plan.json", &good(&["plan", "llama-3.1-8b", "--tp", "2"]));
+    let planned = json(&["grain", &plan, "--cluster", "h100x8", "--prompt", "512"]);
+    assert_eq!((&planned["heads"], &planned["units"]), (&Value::from(16), &Value::from(48)));
+    let loss =
+        |loss| json(&["grain", "llama-3.1-8b", "--cluster", "h100x8", "--loss", loss])["smallest_efficient"].clone();
+    assert!(loss("20%")["heads"].as_u64() < loss("5%")["heads"].as_u64());
+    assert_eq!(loss("0.2"), loss("20%"));
+}
+
+#[test]
+fn grain_refuses_what_it_can_not_answer() {
+    for (args, says) in [
+        (vec!["llama-3.1-8b", "--cluster", "h10x8"], "did you mean h100x8?"),
+        (vec!["lama-3.1-8b", "--cluster", "h100x8"], "did you mean llama-3.1-8b?"),
+        (vec!["llama-3.1-8b", "--cluster", "h100x0"], "a count from 1 to"),
+        (vec!["llama-3.1-8b", "--cluster", "h100x4", "--tp", "8"], "at most 4"),
+        (vec!["llama-3.1-70b", "--cluster", "h100x8", "--tp", "1"], "would fit"),
+        (vec!["llama-3.1-8b", "--cluster", "h100x8", "--chunk", "9"], "take 1 to 4"),
+        (vec!["eight-heads", "--cluster", "h100x4", "--prompt", "513"], "made for 512 tokens"),
+    ] {
+        refused(&[&["grain"], &args[..]].concat(), says);
+    }
+    for loss in ["0%", "100%", "-1", "x", "NaN"] {
+        let ran = headsaw(&["grain", "eight-heads", "--cluster", "h100x4", &format!("--loss={loss}")]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{loss}");
+        assert!(ran.err.contains("a loss is above 0 % and below 100 %"), "{}", ran.err);
+    }
 }

@@ -50,6 +50,7 @@ fn fields_of_json_are_those_of_the_page() {
         ("plan", "demo --tp 2"),
         ("verify", "demo --tp 2 --lanes 1"),
         ("simulate", "demo --tp 2 --steps 3"),
+        ("grain", "eight-heads --cluster h100x4"),
         ("run", "demo -p The -n 2"),
         ("bench", "demo -p 4 -n 2 -r 1"),
         ("calibrate", "--quick"),

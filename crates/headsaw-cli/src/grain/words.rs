@@ -117,7 +117,7 @@ fn plural(number: u32, one: &str) -> String {
 
 const ENGLISH: Words = Words {
     first: |gpu, heads, chunks, steps, units, milliseconds, word, why| {
-        let chunked = chunks.map_or(String::new(), |(count, size)| format!(" in {count} chunks of {size}"));
+        let chunked = chunks.map_or(String::new(), |(count, size)| format!(" in {} of {size}", plural(count, "chunk")));
         let heads = plural(heads, "head");
         let each = if units == 1 { "" } else { " each" };
         format!(

@@ -3,7 +3,7 @@
 use super::place::Case;
 use crate::cost::{Collective, CostModel, Load, Priced};
 use crate::lower::work::Counter;
-use crate::plan::{Exchange, Plan};
+use crate::plan::Exchange;
 use crate::program::{Gathered, Step, Unit};
 use crate::shard::BLOCK;
 use crate::spec::cluster::DeviceId;
@@ -42,7 +42,7 @@ pub fn half(case: &Case, heads: u32, load: Load) -> Half {
 
 /// Seconds of the exchange behind the first half, where so many devices share the heads.
 pub fn exchange(case: &Case, tp: u32, load: Load) -> f64 {
-    let plan: Plan = case.with_tp(tp);
+    let plan = case.with_tp(tp);
     let stage = &plan.stages[0];
     let priced = Priced::new(&plan, &case.roomy);
     let counter = Counter { plan: &plan, stage, slice: &stage.slices[0] };

@@ -5,6 +5,9 @@ use crate::cost::Load;
 use crate::lower::work;
 use crate::plan::{CutRequest, Flow, HeadSteps, Overlap, Plan, Slice, Stage, StepCut, cut};
 use crate::spec::cluster::{Cluster, DeviceKind};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// What is looked at: the stage with the largest slices, a micro-batch from the middle.
 pub struct Case<'a> {
@@ -26,6 +29,8 @@ pub struct Case<'a> {
     pub loss: f64,
     /// One layer of the largest slice, with nobody beside it.
     lone: Plan,
+    /// Cuts over other numbers of devices that were made already: looking for the best one takes a while.
+    cuts: RefCell<BTreeMap<u32, Rc<Plan>>>,
 }
 
 impl<'a> Case<'a> {
@@ -44,7 +49,18 @@ impl<'a> Case<'a> {
         let together = together(&plan);
         let roomy = with_room(cluster, plan.model.heads);
         let lone = lone(&plan, stage);
-        Case { plan, cluster, roomy, load, loads: vec![load; together], rounds, stage, loss: question.loss, lone }
+        Case {
+            plan,
+            cluster,
+            roomy,
+            load,
+            loads: vec![load; together],
+            rounds,
+            stage,
+            loss: question.loss,
+            lone,
+            cuts: RefCell::default(),
+        }
     }
 
     /// The step cut.
@@ -116,7 +132,16 @@ impl<'a> Case<'a> {
     }
 
     /// One stage of `tp` devices, all heads of a device in one chunk.
-    pub fn with_tp(&self, tp: u32) -> Plan {
+    pub fn with_tp(&self, tp: u32) -> Rc<Plan> {
+        let known = self.cuts.borrow().get(&tp).cloned();
+        known.unwrap_or_else(|| {
+            let plan = Rc::new(self.fresh_tp(tp));
+            self.cuts.borrow_mut().insert(tp, Rc::clone(&plan));
+            plan
+        })
+    }
+
+    fn fresh_tp(&self, tp: u32) -> Plan {
         let request = CutRequest {
             tp,
             pp: 1,

@@ -250,7 +250,7 @@ fn grown(load: Load) -> impl Iterator<Item = Load> {
 
 /// Would the caches of so many sequences, in each micro-batch, fit on these devices?
 fn has_room_for(case: &Case, load: Load) -> bool {
-    let mut plan = case.with_tp(case.tp());
+    let mut plan = Plan::clone(&case.with_tp(case.tp()));
     let sequences = load.sequences.saturating_mul(case.rounds.len() as u32);
     plan.workload.sequences = plan.workload.sequences.max(sequences);
     has_room(case, &plan)
