@@ -1,7 +1,7 @@
 //! The answer for people: the first line in the article's words, tables, the verdict, charts.
 
 use super::chart::{Bar, chart};
-use super::words::Words;
+use super::words::{First, Words};
 use crate::forecast::Forecast;
 use crate::output::{BOLD, si, styled};
 use crate::scene::Phase;
@@ -48,8 +48,10 @@ impl Teller<'_> {
         let chunks = (grain.chunk > 1).then_some((grain.chunks, grain.chunk));
         let word = (words.word)(grain.verdict.word);
         let milliseconds = significant(1e3 * grain.seconds_per_unit);
-        let (gpu, heads, steps, units) = (self.gpu(), grain.heads, grain.steps, grain.units);
-        let first = (words.first)(gpu, heads, chunks, steps, units, &milliseconds, word, &self.why());
+        let Grain { heads, steps, units, .. } = *grain;
+        let (gpu, why) = (self.gpu(), self.why());
+        let first = First { gpu, heads, chunks, steps, units, milliseconds: &milliseconds, word, why: &why };
+        let first = (words.first)(first);
         let plan = &self.forecast.plan;
         let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
         let cut =

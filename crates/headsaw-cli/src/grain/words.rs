@@ -15,10 +15,25 @@ pub fn of(lang: Lang) -> &'static Words {
 /// The devices are GPUs.
 pub type Gpu = bool;
 
+/// What the first line tells.
+pub struct First<'a> {
+    pub gpu: Gpu,
+    pub heads: u32,
+    /// How many chunks of how many heads, where they are of several.
+    pub chunks: Option<(u32, u32)>,
+    pub steps: u32,
+    pub units: u32,
+    /// Of a unit.
+    pub milliseconds: &'a str,
+    /// The verdict.
+    pub word: &'a str,
+    pub why: &'a str,
+}
+
 /// All sentences.
 pub struct Words {
-    /// Heads, how they are chunked, steps, units, milliseconds of one, the verdict, why.
-    pub first: fn(Gpu, u32, Option<(u32, u32)>, u32, u32, &str, &str, &str) -> String,
+    /// The answer in a sentence.
+    pub first: fn(First) -> String,
     /// The verdict in a word.
     pub word: fn(Word) -> &'static str,
     /// Model, cluster, tp, pp, replicas.
@@ -116,7 +131,7 @@ fn plural(number: u32, one: &str) -> String {
 }
 
 const ENGLISH: Words = Words {
-    first: |gpu, heads, chunks, steps, units, milliseconds, word, why| {
+    first: |First { gpu, heads, chunks, steps, units, milliseconds, word, why }| {
         let chunked = chunks.map_or(String::new(), |(count, size)| format!(" in {} of {size}", plural(count, "chunk")));
         let heads = plural(heads, "head");
         let each = if units == 1 { "" } else { " each" };
@@ -236,7 +251,7 @@ const ENGLISH: Words = Words {
 };
 
 const CHINESE: Words = Words {
-    first: |gpu, heads, chunks, steps, units, milliseconds, word, why| {
+    first: |First { gpu, heads, chunks, steps, units, milliseconds, word, why }| {
         let chunked = chunks.map_or(String::new(), |(count, size)| format!(" ({count} 块, 每块 {size} 个)"));
         format!(
             "每个 {}的粒度: {heads} 个头{chunked} × {steps} 个阶段 = {units} 个单元/层, 每单元 {milliseconds} ms; {word}, 因为 {why}。",
