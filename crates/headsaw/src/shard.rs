@@ -145,6 +145,8 @@ fn cheapest(leaves: u32, weights: &[f64], limit: f64, side_cost: &dyn Fn(&Range<
     // best[i][end]: cost of giving the first `end` leaves to the first i devices, and where device i's part starts.
     let mut best = vec![vec![(none, 0); n + 1]; weights.len() + 1];
     best[0][0] = ((0, 0), 0);
+    // Nodes of each part that was looked at: all devices look at the same parts.
+    let mut sent = vec![None; (n + 1) * (n + 1)];
     for (i, weight) in weights.iter().enumerate() {
         let room = ((limit * weight + 1e-9).floor() as usize).min(n);
         let least = usize::from(n >= weights.len());
@@ -155,7 +157,8 @@ fn cheapest(leaves: u32, weights: &[f64], limit: f64, side_cost: &dyn Fn(&Range<
                     continue;
                 }
                 let part = start as u32..end as u32;
-                let sent = nodes(leaves, part.clone()).len() as u32;
+                let known = &mut sent[start * (n + 1) + end];
+                let sent = *known.get_or_insert_with(|| nodes(leaves, part.clone()).len() as u32);
                 let cost = (before.0 + side_cost(&part), before.1 + sent);
                 // Of equals the one that gives the last devices less: 8 heads over 3 are 3 + 3 + 2.
                 if cost <= best[i + 1][end].0 {
