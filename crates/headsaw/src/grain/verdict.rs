@@ -170,7 +170,11 @@ fn too_fine(case: &Case, curves: &Curves) -> Vec<Reason> {
     let flat = (1..=case.plan.model.heads).take_while(|heads| is_flat(case, *heads)).last().unwrap_or(1);
     let one_as_long = Reason::OneAsLongAs { heads: flat, all: flat == case.plan.model.heads };
     let below = Reason::BelowSmallest { heads, smallest, loss };
-    if flat > 1 { vec![one_as_long, below] } else { vec![below] }
+    match flat {
+        1 => vec![below],
+        few if few < heads => vec![below, one_as_long],
+        _ => vec![one_as_long, below],
+    }
 }
 
 fn is_flat(case: &Case, heads: u32) -> bool {
