@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cost;
+pub mod draw;
 pub mod grain;
 pub mod lower;
 pub mod plan;

@@ -1,0 +1,361 @@
+//! Draws traces: Chrome JSON, Perfetto, SVG and text for a terminal, all from one [`Picture`].
+//!
+//! A picture is made once from a program and its trace; no writer looks into the program again. Rows are lanes, bars are
+//! actions. Heads are told by colour and label, steps by texture and letter, so that a picture reads without colour.
+
+mod build;
+pub mod chrome;
+mod kind;
+pub mod perfetto;
+mod scale;
+pub mod svg;
+pub mod terminal;
+mod texture;
+mod wire;
+
+pub use kind::Kind;
+pub use scale::duration;
+
+use crate::spec::cluster::DeviceId;
+use crate::trace::Source;
+use crate::units::{Bytes, Flops, Seconds};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Colours of heads, or of micro-batches, before they begin again.
+pub const COLOURS: u32 = 8;
+
+/// What is wanted of a picture.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct View {
+    /// Its headline.
+    pub title: String,
+    /// Nothing that ends before; the trace's beginning where it does not say.
+    pub from: Option<Seconds>,
+    /// Nothing that begins after; the trace's end where it does not say.
+    pub to: Option<Seconds>,
+    /// The axis counts slots of this length, and not seconds.
+    pub slot: Option<Seconds>,
+}
+
+/// A trace, ready to be drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Headline.
+    pub title: String,
+    /// Predicted or measured.
+    pub source: Source,
+    /// Lanes, device by device.
+    pub rows: Vec<Row>,
+    /// Actions, row by row in the order of time; those of a row never overlap.
+    pub bars: Vec<Bar>,
+    /// Bars that belong together, as places in `bars`, in the order of time: a send with its receive, the members of a
+    /// collective.
+    pub flows: Vec<Vec<u32>>,
+    /// Chunks of heads, in order: the colours.
+    pub chunks: Vec<Range<u32>>,
+    /// First and last second shown.
+    pub window: (f64, f64),
+    /// First and last second of the trace.
+    pub whole: (f64, f64),
+    /// Actions of the trace that are not in `bars`.
+    pub left_out: usize,
+    /// Seconds of a slot, where the axis counts slots.
+    pub slot: Option<f64>,
+    /// Bytes that devices hold; given by whoever knows, in the order of time.
+    pub memory: Vec<Reading>,
+}
+
+/// A lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its device.
+    pub device: DeviceId,
+    /// The device's stage.
+    pub stage: u32,
+    /// Its number inside the device.
+    pub number: u32,
+    /// It exchanges only.
+    pub exchanges: bool,
+}
+
+/// An action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bar {
+    /// Its lane, as a place in [`Picture::rows`].
+    pub row: u32,
+    /// What it does.
+    pub kind: Kind,
+    /// What its colour stands for.
+    pub colour: Colour,
+    /// The unit's heads; empty where it is no work on a chunk of heads.
+    pub heads: Range<u32>,
+    /// The micro-batch slot.
+    pub micro: u32,
+    /// The round of micro-batches.
+    pub round: u32,
+    /// The layer, for the steps of one.
+    pub layer: Option<u32>,
+    /// Operations and bytes, where it is known what the slot carried.
+    pub work: Option<Done>,
+    /// Seconds.
+    pub start: f64,
+    /// Seconds.
+    pub end: f64,
+}
+
+/// What an action did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Operations; a multiply-add is two.
+    pub flops: Flops,
+    /// Weights read and values offered to other devices.
+    pub bytes: Bytes,
+}
+
+/// What a colour stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Colour {
+    /// A place in [`Picture::chunks`].
+    Chunk(u32),
+    /// A micro-batch, in programs that do not cut heads into chunks.
+    Micro(u32),
+    /// Work on no chunk of heads, in programs that have some.
+    Other,
+    /// Bringing parts together, sending, receiving.
+    Exchange,
+}
+
+/// Which end of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It begins.
+    First,
+    /// It goes on.
+    Middle,
+    /// It ends.
+    Last,
+}
+
+/// Bytes that a device holds from then on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// The device.
+    pub device: DeviceId,
+    /// Seconds.
+    pub at: f64,
+    /// How much.
+    pub bytes: Bytes,
+}
+
+impl Picture {
+    /// The same with the first `most` bars alone, and a window that ends where the next would begin.
+    pub fn limited(&self, most: usize) -> Cow<'_, Picture> {
+        if self.bars.len() <= most {
+            return Cow::Borrowed(self);
+        }
+        let mut starts: Vec<f64> = self.bars.iter().map(|bar| bar.start).collect();
+        starts.sort_by(f64::total_cmp);
+        let end = starts[most];
+        let mut places = vec![None; self.bars.len()];
+        let mut bars = Vec::with_capacity(most);
+        for (bar, place) in self.bars.iter().zip(&mut places).filter(|(bar, _)| bar.start < end) {
+            *place = Some(bars.len() as u32);
+            bars.push(bar.clone());
+        }
+        let flows = self.flows.iter().map(|flow| flow.iter().filter_map(|bar| places[*bar as usize]).collect());
+        let flows = flows.filter(|flow: &Vec<u32>| flow.len() > 1).collect();
+        let left_out = self.left_out + self.bars.len() - bars.len();
+        Cow::Owned(Picture { bars, flows, left_out, window: (self.window.0, end), ..self.clone() })
+    }
+
+    /// Seconds shown.
+    pub fn seconds(&self) -> f64 {
+        self.window.1 - self.window.0
+    }
+
+    /// The part of a bar inside the window, in seconds; none where it takes no time there.
+    pub fn inside(&self, bar: &Bar) -> Option<(f64, f64)> {
+        let (start, end) = (bar.start.max(self.window.0), bar.end.min(self.window.1));
+        (start < end).then_some((start, end))
+    }
+
+    /// Busy seconds of each row, inside the window.
+    pub fn busy(&self) -> Vec<f64> {
+        let mut busy = vec![0.0; self.rows.len()];
+        for bar in &self.bars {
+            busy[bar.row as usize] += self.inside(bar).map_or(0.0, |(start, end)| end - start);
+        }
+        busy
+    }
+
+    /// Idle ÷ total of the compute lanes that do anything, inside the window; as [`crate::trace::Trace::occupancy`].
+    pub fn bubble(&self) -> f64 {
+        let busy = self.busy();
+        let used = self.rows.iter().zip(&busy).filter(|(row, busy)| !row.exchanges && **busy > 0.0);
+        let (lanes, busy) = used.fold((0.0, 0.0), |(lanes, sum), (_, busy)| (lanes + 1.0, sum + busy));
+        let total = lanes * self.seconds();
+        if total > 0.0 { (1.0 - busy / total).max(0.0) } else { 0.0 }
+    }
+
+    /// How many compute lanes of each device are busy, whenever that changes: device, seconds, lanes.
+    pub fn busy_lanes(&self) -> Vec<(DeviceId, f64, u32)> {
+        let computes = |bar: &&Bar| !self.rows[bar.row as usize].exchanges && bar.start < bar.end;
+        let ends = |bar: &Bar| {
+            let device = self.rows[bar.row as usize].device;
+            [(device, bar.start, 1), (device, bar.end, -1)]
+        };
+        let mut changes: Vec<(DeviceId, f64, i64)> = self.bars.iter().filter(computes).flat_map(ends).collect();
+        changes.sort_by(|a, b| (a.0, a.1).partial_cmp(&(b.0, b.1)).expect("times are numbers"));
+        let (mut counts, mut busy) = (Vec::new(), 0);
+        for at_once in changes.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let change: i64 = at_once.iter().map(|(_, _, change)| change).sum();
+            busy += change;
+            if change != 0 {
+                counts.push((at_once[0].0, at_once[0].1, busy as u32));
+            }
+        }
+        counts
+    }
+
+    /// Where bars are knotted together: bar, number of the flow, and which of its ends; in the order of bars.
+    pub fn knots(&self) -> Vec<(u32, u64, End)> {
+        let mut knots = Vec::new();
+        for (flow, bars) in (1..).zip(&self.flows) {
+            let last = bars.len() - 1;
+            let end = |i: usize| {
+                if i == 0 {
+                    End::First
+                } else if i == last {
+                    End::Last
+                } else {
+                    End::Middle
+                }
+            };
+            knots.extend(bars.iter().enumerate().map(|(i, bar)| (*bar, flow, end(i))));
+        }
+        knots.sort_unstable_by_key(|(bar, flow, _)| (*bar, *flow));
+        knots
+    }
+
+    /// Rows with their bars, without lanes that only exchange and need no time for it.
+    pub fn drawn(&self) -> Vec<(&Row, &[Bar])> {
+        let (mut drawn, mut rest) = (Vec::new(), &self.bars[..]);
+        for (i, row) in (0..).zip(&self.rows) {
+            let bars;
+            (bars, rest) = rest.split_at(rest.iter().take_while(|bar| bar.row == i).count());
+            if !row.exchanges || bars.iter().any(|bar| self.inside(bar).is_some()) {
+                drawn.push((row, bars));
+            }
+        }
+        drawn
+    }
+
+    /// Rows of a device each.
+    pub fn devices(&self) -> impl Iterator<Item = &[Row]> {
+        self.rows.chunk_by(|a, b| a.device == b.device)
+    }
+
+    /// Kinds of actions that take time, in the order of a layer, each with whether it is an exchange.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> =
+            self.bars.iter().filter(|bar| self.inside(bar).is_some()).map(|bar| bar.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
+    /// Colours of the actions that take time.
+    pub fn colours(&self) -> Vec<Colour> {
+        let mut colours: Vec<Colour> =
+            self.bars.iter().filter(|bar| self.inside(bar).is_some()).map(|bar| bar.colour).collect();
+        colours.sort_unstable();
+        colours.dedup();
+        colours
+    }
+
+    /// Colours with a meaning of their own, in words; and a remark where they begin again after so many.
+    pub fn legend(&self) -> (Vec<(Colour, String)>, Option<String>) {
+        let mut colours = self.colours();
+        let own = |colour: &Colour| matches!(colour, Colour::Chunk(_) | Colour::Micro(_));
+        let owns = colours.iter().filter(|colour| own(colour)).count();
+        colours.retain(|colour| !matches!(colour, Colour::Chunk(n) | Colour::Micro(n) if *n >= COLOURS));
+        let what = if self.chunks.is_empty() { "micro-batches" } else { "chunks of heads" };
+        let again = (owns > COLOURS as usize).then(|| format!("{owns} {what}; colours begin again after {COLOURS}."));
+        (colours.into_iter().map(|colour| (colour, self.meaning(colour))).collect(), again)
+    }
+
+    /// What a colour stands for, in words.
+    pub fn meaning(&self, colour: Colour) -> String {
+        match colour {
+            Colour::Chunk(chunk) => heads_words(&self.chunks[chunk as usize]),
+            Colour::Micro(micro) => format!("micro-batch {micro}"),
+            Colour::Other => "other work".into(),
+            Colour::Exchange => "exchange".into(),
+        }
+    }
+
+    /// A moment in words: `1.25 ms`, or its slot.
+    pub fn moment(&self, seconds: f64) -> String {
+        match self.slot {
+            Some(slot) => format!("slot {}", ((seconds - self.whole.0) / slot * 100.0).round() / 100.0),
+            None => duration(seconds),
+        }
+    }
+
+    /// How long it takes, how much of it is shown, and how much is idle.
+    pub fn summary(&self) -> String {
+        let what = match &self.source {
+            Source::Simulated => "Predicted".to_string(),
+            Source::Measured { machine } => format!("Measured on {machine}"),
+        };
+        let length = self.whole.1 - self.whole.0;
+        let length = match self.slot {
+            Some(slot) => format!("{} slots", (length / slot * 100.0).round() / 100.0),
+            None => duration(length),
+        };
+        let part = if self.left_out > 0 { " of the part shown" } else { "" };
+        format!("{what}: {length}; compute lanes idle {:.1} %{part}.", 100.0 * self.bubble())
+    }
+
+    /// What of the trace is not shown, where that is something.
+    pub fn omission(&self) -> Option<String> {
+        let (from, to) = (self.moment(self.window.0), self.moment(self.window.1));
+        (self.left_out > 0).then(|| format!("Shown: {from} to {to}; {} actions outside are left out.", self.left_out))
+    }
+}
+
+impl Row {
+    /// `lane 2`, `exchange`.
+    pub fn name(&self) -> String {
+        if self.exchanges { "exchange".into() } else { format!("lane {}", self.number) }
+    }
+
+    /// `device 3, stage 1`.
+    pub fn device_name(&self) -> String {
+        format!("device {}, stage {}", self.device.0, self.stage)
+    }
+}
+
+impl Bar {
+    /// `project, head 2`.
+    pub fn label(&self) -> String {
+        match self.heads.is_empty() {
+            true => self.kind.name().into(),
+            false => format!("{}, {}", self.kind.name(), heads_words(&self.heads)),
+        }
+    }
+}
+
+/// Nanoseconds, as viewers of traces count; before zero there is nothing.
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}
+
+/// `head 2`, `heads 2–3`.
+fn heads_words(heads: &Range<u32>) -> String {
+    match heads.len() {
+        1 => format!("head {}", heads.start),
+        _ => format!("heads {}–{}", heads.start, heads.end.saturating_sub(1)),
+    }
+}

@@ -1,0 +1,292 @@
+//! A Gantt chart as SVG: a row a lane, grouped by device; one file, light and dark, read without colour and aloud.
+//!
+//! It is 640 units wide, so that a letter is about 9 pixels high on a phone of 400 pixels, and grows to 960 pixels.
+
+use super::scale::{Axis, axis, wrap};
+use super::texture::{fill, pattern, pattern_name, style};
+use super::{Bar, Colour, Kind, Picture, Row};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// Bars that are drawn; of a longer trace the beginning.
+pub const BARS_MOST: usize = 2500;
+/// Rows that are drawn; of more lanes it is said how many there are.
+pub const ROWS_MOST: usize = 64;
+
+const WIDTH: f64 = 640.0;
+const MARGIN: f64 = 16.0;
+/// Where time begins: right of the lanes' names.
+const LEFT: f64 = 92.0;
+const ROW: f64 = 24.0;
+const GAP: f64 = 5.0;
+/// Width of a letter at most, in the mean of a text, of 15 and 13 units.
+const LETTER: f64 = 8.6;
+const SMALL: f64 = 7.4;
+
+/// The picture, as text of an SVG file.
+pub fn svg(picture: &Picture) -> String {
+    let picture = &picture.limited(BARS_MOST);
+    let mut page = Page { body: String::new(), y: MARGIN };
+    page.headline(picture);
+    page.chart(picture);
+    page.legend(picture);
+    page.remarks(picture);
+    page.finish(picture)
+}
+
+/// A page that grows downwards.
+struct Page {
+    body: String,
+    y: f64,
+}
+
+impl Page {
+    fn add(&mut self, element: &str) {
+        self.body += element;
+        self.body += "\n";
+    }
+
+    fn text(&mut self, x: f64, y: f64, class: &str, text: &str) {
+        self.add(&format!("<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>", short(x), short(y), escape(text)));
+    }
+
+    /// Words below each other, as wide as the page.
+    fn words(&mut self, class: &str, letter: f64, text: &str) {
+        for line in wrap(text, ((WIDTH - 2.0 * MARGIN) / letter) as usize) {
+            self.y += 20.0;
+            self.text(MARGIN, self.y - 4.0, class, &line);
+        }
+    }
+
+    fn headline(&mut self, picture: &Picture) {
+        self.words("text title", LETTER + 1.4, &picture.title);
+        self.words("text", LETTER, &picture.summary());
+        self.y += 6.0;
+    }
+
+    fn chart(&mut self, picture: &Picture) {
+        let (top, axis) = (self.y, axis(picture, 6));
+        let (mut rows, mut device) = (String::new(), None);
+        for (row, bars) in picture.drawn().into_iter().take(ROWS_MOST) {
+            if device.replace(row.device) != Some(row.device) {
+                self.y += 22.0;
+                rows += &line_of("text small bold name", MARGIN, self.y - 6.0, &row.device_name());
+            }
+            rows += &self.row(picture, row, bars);
+        }
+        self.grid(picture, &axis, top + 20.0);
+        self.body += &rows;
+        self.labels(picture, &axis);
+    }
+
+    /// The name of a lane, the line of its idle time, its bars.
+    fn row(&mut self, picture: &Picture, row: &Row, bars: &[Bar]) -> String {
+        let middle = self.y + ROW / 2.0;
+        let mut text = line_of("text small", MARGIN + 8.0, middle + 4.5, &row.name());
+        let (left, right) = (LEFT, WIDTH - MARGIN);
+        writeln!(text, "<path class=\"lane\" d=\"M{left} {middle}H{right}\"/>").expect("writing to a String");
+        for bar in bars {
+            text += &self.bar(picture, bar).unwrap_or_default();
+        }
+        self.y += ROW + GAP;
+        text
+    }
+
+    fn bar(&self, picture: &Picture, bar: &Bar) -> Option<String> {
+        let (start, end) = picture.inside(bar)?;
+        let (x, right) = (place(picture, start), place(picture, end));
+        let width = (right - x).max(0.2);
+        let class = if width < 3.0 { "thin" } else { "bar" };
+        let mut text = format!(
+            "<rect class=\"{class}\" fill=\"url(#{})\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{ROW}\"><title>{}</title></rect>\n",
+            pattern_name(bar.kind, bar.colour),
+            short(x),
+            short(self.y),
+            short(width),
+            escape(&told(picture, bar)),
+        );
+        if let Some(label) = label(bar, width) {
+            text +=
+                &line_of(&format!("in small h{}", fill(bar.colour)), x + width / 2.0, self.y + ROW / 2.0 + 4.5, &label);
+        }
+        Some(text)
+    }
+
+    fn grid(&mut self, picture: &Picture, axis: &Axis, top: f64) {
+        let bottom = self.y;
+        for tick in &axis.ticks {
+            let x = short(place(picture, tick.at));
+            self.add(&format!("<path class=\"grid\" d=\"M{x} {top}V{bottom}\"/>"));
+        }
+    }
+
+    fn labels(&mut self, picture: &Picture, axis: &Axis) {
+        self.y += 14.0;
+        for tick in &axis.ticks {
+            let half = tick.label.len() as f64 * SMALL / 2.0;
+            let x = place(picture, tick.at).min(WIDTH - MARGIN / 2.0 - half);
+            self.text(x, self.y, "text small middle", &tick.label);
+        }
+        self.text(MARGIN + 8.0, self.y, "faint small", axis.unit);
+        self.y += 14.0;
+    }
+
+    /// Steps by texture, then heads by colour.
+    fn legend(&mut self, picture: &Picture) {
+        let steps = signs(picture).into_iter().map(|(kind, name)| {
+            let colour = if kind.exchanges() { Colour::Exchange } else { Colour::Other };
+            let sign = if kind.exchanges() { String::new() } else { format!("{}: ", kind.letter()) };
+            (pattern_name(kind, colour), sign + &name)
+        });
+        self.samples(&steps.collect::<Vec<_>>());
+        let (colours, again) = picture.legend();
+        let own = colours.into_iter().filter(|(colour, _)| has_sample(*colour));
+        let samples: Vec<(String, String)> =
+            own.map(|(colour, name)| (pattern_name(Kind::Project, colour), name)).collect();
+        self.samples(&samples);
+        again.into_iter().for_each(|again| self.words("faint small", SMALL, &again));
+    }
+
+    fn samples(&mut self, samples: &[(String, String)]) {
+        let mut x = MARGIN;
+        for (pattern, name) in samples {
+            let width = 23.0 + name.chars().count() as f64 * SMALL + 8.0;
+            if x > MARGIN && x + width > WIDTH - MARGIN {
+                (x, self.y) = (MARGIN, self.y + 24.0);
+            }
+            let (at, y) = (short(x), short(self.y));
+            self.add(&format!(
+                "<rect class=\"bar\" fill=\"url(#{pattern})\" x=\"{at}\" y=\"{y}\" width=\"18\" height=\"16\"/>"
+            ));
+            self.text(x + 23.0, self.y + 12.5, "text small", name);
+            x += width;
+        }
+        self.y += if samples.is_empty() { 0.0 } else { 24.0 };
+    }
+
+    /// What is not drawn.
+    fn remarks(&mut self, picture: &Picture) {
+        let more = picture.drawn().len().saturating_sub(ROWS_MOST);
+        if more > 0 {
+            self.words("faint small", SMALL, &format!("{more} more lanes are not drawn."));
+        }
+        if let Some(left_out) = picture.omission() {
+            self.words("faint small", SMALL, &left_out);
+        }
+        self.y += MARGIN / 2.0;
+    }
+
+    fn finish(self, picture: &Picture) -> String {
+        let height = self.y.ceil();
+        let mut text = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"100%\" style=\"max-width: \
+             960px\" role=\"img\" aria-labelledby=\"t d\">\n<title id=\"t\">{}</title>\n<desc id=\"d\">{}</desc>\n",
+            escape(&picture.title),
+            escape(&description(picture)),
+        );
+        text += &style();
+        text += "<defs>\n";
+        for (kind, colour) in patterns(picture) {
+            text += &pattern(kind, colour);
+        }
+        write!(
+            text,
+            "</defs>\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>\n{}</svg>\n",
+            self.body
+        )
+        .expect("writing to a String");
+        text
+    }
+}
+
+/// Where a moment is drawn.
+fn place(picture: &Picture, seconds: f64) -> f64 {
+    let share = if picture.seconds() > 0.0 { (seconds - picture.window.0) / picture.seconds() } else { 0.0 };
+    LEFT + share * (WIDTH - MARGIN - LEFT)
+}
+
+/// At most two decimals.
+fn short(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+fn line_of(class: &str, x: f64, y: f64, text: &str) -> String {
+    format!("<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>\n", short(x), short(y), escape(text))
+}
+
+fn escape(text: &str) -> String {
+    let allowed = |letter: &char| !letter.is_control() && !matches!(letter, '\u{fffe}' | '\u{ffff}');
+    let plain: String = text.chars().filter(allowed).collect();
+    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The longest name that fits into a bar.
+fn label(bar: &Bar, width: f64) -> Option<String> {
+    let letter = bar.kind.letter();
+    let (start, end) = (bar.heads.start, bar.heads.end);
+    let names = match bar.heads.is_empty() {
+        true if bar.kind.exchanges() => vec![bar.kind.name().to_string()],
+        true => vec![bar.kind.name().to_string(), letter.to_string()],
+        false if bar.heads.len() == 1 => {
+            vec![
+                format!("{}, head {start}", bar.kind.name()),
+                format!("head {start}"),
+                format!("{letter}{start}"),
+                start.to_string(),
+            ]
+        }
+        false => {
+            let heads = format!("{start}–{}", end - 1);
+            vec![bar.label(), format!("{letter} {heads}"), heads, start.to_string()]
+        }
+    };
+    names.into_iter().find(|name| name.chars().count() as f64 * SMALL + 4.0 <= width)
+}
+
+/// What is told of a bar when it is pointed at.
+fn told(picture: &Picture, bar: &Bar) -> String {
+    let layer = bar.layer.map(|layer| format!(", layer {layer}")).unwrap_or_default();
+    let (start, end) = (picture.moment(bar.start), picture.moment(bar.end));
+    format!("{}{layer}, micro-batch {}: {start} to {end}", bar.label(), bar.micro)
+}
+
+/// Steps that take time, one of each texture, with all its names.
+fn signs(picture: &Picture) -> Vec<(Kind, String)> {
+    let mut signs: Vec<(Kind, String)> = Vec::new();
+    for kind in picture.kinds() {
+        match signs.iter_mut().find(|(sign, _)| sign.letter() == kind.letter()) {
+            Some((_, name)) => *name += &format!(", {}", kind.name()),
+            None => signs.push((kind, kind.name().into())),
+        }
+    }
+    signs
+}
+
+/// It stands in the legend; other work and exchanges are told by their steps.
+fn has_sample(colour: Colour) -> bool {
+    matches!(colour, Colour::Chunk(_) | Colour::Micro(_))
+}
+
+/// All patterns that bars and legend need, each once.
+fn patterns(picture: &Picture) -> Vec<(Kind, Colour)> {
+    let drawn = picture.bars.iter().filter(|bar| picture.inside(bar).is_some()).map(|bar| (bar.kind, bar.colour));
+    let mut wanted: Vec<(Kind, Colour)> = drawn.collect();
+    wanted.extend(picture.kinds().into_iter().filter(|kind| !kind.exchanges()).map(|kind| (kind, Colour::Other)));
+    let own = picture.colours().into_iter().filter(|colour| has_sample(*colour));
+    wanted.extend(own.map(|colour| (Kind::Project, colour)));
+    wanted.sort_unstable();
+    let mut names = BTreeSet::new();
+    wanted.retain(|(kind, colour)| names.insert(pattern_name(*kind, *colour)));
+    wanted
+}
+
+/// For those who do not see it.
+fn description(picture: &Picture) -> String {
+    let (busy, seconds) = (picture.busy(), picture.seconds());
+    let mut text = format!("{} A row for each lane, time from left to right.", picture.summary());
+    for (row, busy) in picture.rows.iter().zip(&busy).take(ROWS_MOST) {
+        let share = if seconds > 0.0 { 100.0 * busy / seconds } else { 0.0 };
+        write!(text, " Device {}, {}: busy {share:.0} %.", row.device.0, row.name()).expect("writing to a String");
+    }
+    text
+}

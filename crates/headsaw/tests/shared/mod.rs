@@ -1,0 +1,4 @@
+//! What several tests begin with.
+
+pub mod eight;
+pub mod plans;
