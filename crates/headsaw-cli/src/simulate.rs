@@ -4,6 +4,7 @@ use crate::cut::CutJson;
 use crate::error::Failure;
 use crate::forecast::{Forecast, ForecastArgs, OVERLAPS};
 use crate::output::{BOLD, grouped, print, print_json, si, styled};
+use crate::picture::PictureArgs;
 use crate::played::{Played, Spent};
 use crate::scene::Phase;
 use crate::table::{Table, facts};
@@ -22,10 +23,14 @@ use serde::Serialize;
   headsaw simulate llama-3.1-8b --cluster h100x8 --tp 8
   headsaw simulate llama-3.1-70b --cluster h100x16 --tp 8 --pp 2 --for decode --batch 16
   headsaw simulate llama-3.1-8b --cluster h100 --steps 3 --chunk 4 --overlap auto
+  headsaw simulate eight-heads --cluster h100x4 --steps 3 --chunk 1 --gantt
+  headsaw simulate llama-3.1-8b --cluster h100x8 --tp 8 -o trace.pftrace
   headsaw simulate plan.json --prompt 4096 --json")]
 pub struct Args {
     #[command(flatten)]
     forecast: ForecastArgs,
+    #[command(flatten)]
+    picture: PictureArgs,
 }
 
 #[derive(Serialize)]
@@ -80,13 +85,16 @@ struct OverlapJson {
 
 /// Plays and shows.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    args.picture.check()?;
     let forecast = args.forecast.resolve()?;
     let played = forecast.play()?;
     let overlaps = overlaps(&forecast, &played)?;
     if json {
-        return print_json(&report(&forecast, &played, overlaps));
+        print_json(&report(&forecast, &played, overlaps))?;
+    } else {
+        print(&human(&forecast, &played, &overlaps))?;
     }
-    print(&human(&forecast, &played, &overlaps))
+    args.picture.draw(&forecast, &played, json)
 }
 
 /// The three overlaps side by side, where there are steps; tokens are left out where there are no two micro-batches.

@@ -274,12 +274,12 @@ impl Picture {
         colours
     }
 
-    /// Colours with a meaning of their own, in words; and a remark where they begin again after so many.
+    /// Colours of heads or micro-batches, in words; and a remark where they begin again after so many.
     pub fn legend(&self) -> (Vec<(Colour, String)>, Option<String>) {
         let mut colours = self.colours();
-        let own = |colour: &Colour| matches!(colour, Colour::Chunk(_) | Colour::Micro(_));
-        let owns = colours.iter().filter(|colour| own(colour)).count();
-        colours.retain(|colour| !matches!(colour, Colour::Chunk(n) | Colour::Micro(n) if *n >= COLOURS));
+        colours.retain(|colour| matches!(colour, Colour::Chunk(_) | Colour::Micro(_)));
+        let owns = colours.len();
+        colours.retain(|colour| matches!(colour, Colour::Chunk(n) | Colour::Micro(n) if *n < COLOURS));
         let what = if self.chunks.is_empty() { "micro-batches" } else { "chunks of heads" };
         let again = (owns > COLOURS as usize).then(|| format!("{owns} {what}; colours begin again after {COLOURS}."));
         (colours.into_iter().map(|colour| (colour, self.meaning(colour))).collect(), again)
@@ -338,6 +338,15 @@ impl Row {
 }
 
 impl Bar {
+    /// What tells its colour where there is none: the first of the heads, or the micro-batch.
+    pub fn number(&self) -> Option<u32> {
+        match self.colour {
+            Colour::Chunk(_) => Some(self.heads.start),
+            Colour::Micro(micro) => Some(micro),
+            Colour::Other | Colour::Exchange => None,
+        }
+    }
+
     /// `project, head 2`.
     pub fn label(&self) -> String {
         match self.heads.is_empty() {

@@ -140,9 +140,8 @@ impl Page {
         });
         self.samples(&steps.collect::<Vec<_>>());
         let (colours, again) = picture.legend();
-        let own = colours.into_iter().filter(|(colour, _)| has_sample(*colour));
         let samples: Vec<(String, String)> =
-            own.map(|(colour, name)| (pattern_name(Kind::Project, colour), name)).collect();
+            colours.into_iter().map(|(colour, name)| (pattern_name(Kind::Project, colour), name)).collect();
         self.samples(&samples);
         again.into_iter().for_each(|again| self.words("faint small", SMALL, &again));
     }
@@ -226,7 +225,10 @@ fn label(bar: &Bar, width: f64) -> Option<String> {
     let (start, end) = (bar.heads.start, bar.heads.end);
     let names = match bar.heads.is_empty() {
         true if bar.kind.exchanges() => vec![bar.kind.name().to_string()],
-        true => vec![bar.kind.name().to_string(), letter.to_string()],
+        true => {
+            let number = bar.number().map_or(String::new(), |number| number.to_string());
+            vec![bar.kind.name().to_string(), format!("{letter}{number}"), letter.to_string()]
+        }
         false if bar.heads.len() == 1 => {
             vec![
                 format!("{}, head {start}", bar.kind.name()),
@@ -262,18 +264,12 @@ fn signs(picture: &Picture) -> Vec<(Kind, String)> {
     signs
 }
 
-/// It stands in the legend; other work and exchanges are told by their steps.
-fn has_sample(colour: Colour) -> bool {
-    matches!(colour, Colour::Chunk(_) | Colour::Micro(_))
-}
-
 /// All patterns that bars and legend need, each once.
 fn patterns(picture: &Picture) -> Vec<(Kind, Colour)> {
     let drawn = picture.bars.iter().filter(|bar| picture.inside(bar).is_some()).map(|bar| (bar.kind, bar.colour));
     let mut wanted: Vec<(Kind, Colour)> = drawn.collect();
     wanted.extend(picture.kinds().into_iter().filter(|kind| !kind.exchanges()).map(|kind| (kind, Colour::Other)));
-    let own = picture.colours().into_iter().filter(|colour| has_sample(*colour));
-    wanted.extend(own.map(|colour| (Kind::Project, colour)));
+    wanted.extend(picture.legend().0.into_iter().map(|(colour, _)| (Kind::Project, colour)));
     wanted.sort_unstable();
     let mut names = BTreeSet::new();
     wanted.retain(|(kind, colour)| names.insert(pattern_name(*kind, *colour)));

@@ -2,7 +2,7 @@
 //! textures. What comes out is text in pieces with roles; whoever prints it chooses the colours.
 
 use super::scale::{Axis, axis};
-use super::{Bar, Colour, Kind, Picture, Row};
+use super::{Bar, Colour, Picture, Row};
 
 /// A piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ fn cells(picture: &Picture, bars: &[Bar], columns: usize) -> Line {
         (None, None) => true,
         _ => false,
     };
-    let digits = picture.chunks.last().is_some_and(|heads| heads.start < 10);
+    let digits = picture.chunks.last().is_none_or(|heads| heads.start < 10);
     let runs = columns.chunk_by(same);
     let piece = |run: &[Option<&Bar>]| match run[0] {
         None => Piece { text: IDLE.to_string().repeat(run.len()), role: Part::Faint },
@@ -147,7 +147,7 @@ fn cells(picture: &Picture, bars: &[Bar], columns: usize) -> Line {
 /// `P2=====`: the step's letter, the first head, the step's texture; less where there is less room. In one column the
 /// head alone, where all heads are digits.
 fn filled(bar: &Bar, columns: usize, digits: bool) -> String {
-    let head = if bar.heads.is_empty() { String::new() } else { bar.heads.start.to_string() };
+    let head = bar.number().map_or(String::new(), |number| number.to_string());
     let whole = format!("{}{head}", if bar.kind.exchanges() { bar.kind.fill() } else { bar.kind.letter() });
     let label = [whole, head].into_iter().find(|label| !label.is_empty() && label.len() <= columns);
     let label = label.filter(|_| columns > 1 || digits).unwrap_or_default();
@@ -187,22 +187,23 @@ fn legend(picture: &Picture, columns: usize, width: usize) -> Vec<Line> {
     let mut signs: Vec<(char, char, String)> = Vec::new();
     for kind in picture.kinds() {
         match signs.last_mut() {
-            Some((letter, fill, name)) if (*letter, *fill) == (kind.letter(), kind.fill()) => {
-                *name += &format!(", {}", kind.name())
-            }
-            _ => signs.push((kind.letter(), kind.fill(), kind.name().into())),
+            Some((letter, fill, name)) if *fill == kind.fill() => *name += &format!(", {}", kind.name()),
+            _ => signs.push((
+                if kind.exchanges() { kind.fill() } else { kind.letter() },
+                kind.fill(),
+                kind.name().into(),
+            )),
         }
     }
     for (letter, fill, name) in signs {
-        let sign = if letter.is_alphabetic() { letter } else { fill };
-        entries.push(words(Part::Plain, &format!("{sign}{fill}{fill} {name}")));
+        entries.push(words(Part::Plain, &format!("{letter}{fill}{fill} {name}")));
     }
     let (colours, again) = picture.legend();
     for (colour, name) in colours {
         let sample = match colour {
-            Colour::Chunk(chunk) => picture.chunks[chunk as usize].start.to_string(),
-            Colour::Micro(_) | Colour::Other => "   ".into(),
-            Colour::Exchange => Kind::AllReduce.fill().to_string().repeat(2),
+            Colour::Chunk(chunk) => picture.chunks[chunk as usize].start,
+            Colour::Micro(number) => number,
+            Colour::Other | Colour::Exchange => continue,
         };
         let sample = Piece { text: format!(" {sample} "), role: Part::Bar(colour) };
         entries.push(vec![sample, Piece { text: format!(" {name}"), role: Part::Plain }]);
