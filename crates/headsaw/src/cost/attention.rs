@@ -125,7 +125,7 @@ pub fn fused_lanes(kind: &DeviceKind, shape: &AttentionShape) -> Option<LaneSeco
 ///
 /// Scores go through memory: written, read and written by the softmax, read again (FlashAttention, arXiv 2205.14135,
 /// algorithm 0 in section 2.2), and the half above the diagonal is computed too. Each kernel takes as long as its
-/// slowest resource, and a launch.
+/// slowest resource, and a launch; the first stores the new keys and values, as the fused call does.
 pub fn unfused(kind: &DeviceKind, shape: &AttentionShape) -> [Seconds; 3] {
     match &kind.prices {
         _ if shape.is_empty() => [Seconds(0.0); 3],
@@ -156,9 +156,13 @@ fn separate(gpu: &Gpu, shape: &AttentionShape) -> [f64; 3] {
     let moved = |bytes: f64| (scores * ELEMENT + bytes) / rate;
     let operand = shape.query_bytes() + shape.kv_bytes(shape.seen()) / 2.0;
     let exponentials = scores / gpu.exponentials_per_second;
-    let launch = gpu.attention.further_launch_seconds.0;
-    [product.max(moved(operand)), exponentials.max(moved(scores * ELEMENT)), product.max(moved(operand))]
-        .map(|busy| launch + busy)
+    let (first, further) = (gpu.attention.launch_seconds.0, gpu.attention.further_launch_seconds.0);
+    let store = stored(shape) / rate;
+    [
+        first + store + product.max(moved(operand)),
+        further + exponentials.max(moved(scores * ELEMENT)),
+        further + product.max(moved(operand)),
+    ]
 }
 
 /// Share of the multiprocessors that have a tile of 128 × 128 scores.

@@ -40,8 +40,8 @@ pub fn launch(gpu: &Gpu, step: Step, work: &Work) -> Seconds {
         Step::Embed | Step::Sample | Step::Norm(_) => each,
         Step::Project | Step::GateUp => (2.0 + norm) * each,
         Step::Merge | Step::Down | Step::Logits => (1.0 + norm) * each,
-        Step::Attend => gpu.attention.launch_seconds.0,
-        Step::Score | Step::Softmax | Step::Context => gpu.attention.further_launch_seconds.0,
+        Step::Attend | Step::Score => gpu.attention.launch_seconds.0,
+        Step::Softmax | Step::Context => gpu.attention.further_launch_seconds.0,
     })
 }
 
@@ -81,11 +81,19 @@ impl Kernels<'_> {
     /// What comes from memory while the step works: weights, keys and values. Activations lie in the cache.
     fn streamed(&self, step: Step, work: &Work) -> Bytes {
         let Load { sequences, tokens, past } = self.load;
-        let reads_cache = matches!(step, Step::Attend | Step::Score | Step::Context);
-        let keys = if reads_cache { u64::from(past) + u64::from(tokens) } else { 0 };
+        // Of keys and values, and of the scores of kernels apart: how often each goes through memory.
+        let (matrices, scores) = match step {
+            Step::Attend => (2, 0),
+            Step::Score | Step::Context => (1, 1),
+            Step::Softmax => (0, 2),
+            _ => (0, 0),
+        };
+        let keys = u64::from(past) + u64::from(tokens);
         let element = u64::from(self.plan.workload.numerics.kv.bytes());
-        let row = 2 * element * u64::from(work.heads[1]) * u64::from(self.plan.model.head_width);
-        let cache = Bytes(row) * keys * u64::from(sequences);
+        let row = matrices * element * u64::from(work.heads[1]) * u64::from(self.plan.model.head_width);
+        let score = scores * u64::from(self.plan.workload.numerics.activations.element_bytes());
+        let queries = Bytes(score * u64::from(work.heads[0])) * u64::from(tokens);
+        let cache = (Bytes(row) + queries) * keys * u64::from(sequences);
         let cached = if cache <= self.gpu.cache_bytes { Bytes(0) } else { cache };
         work.weights + cached
     }

@@ -1,10 +1,10 @@
 //! What a step takes on one lane of a CPU device: the kernels that the runtime calls for it, by the measured table.
 
-use super::model::Load;
+use super::model::{Collective, Load};
 use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };
-use crate::lower::work::{ends_type, lane_floats, weight_type};
+use crate::lower::work::{ends_type, lane_floats, lanes, weight_type};
 use crate::plan::{Exchange, Plan};
 use crate::program::{Step, Work};
 use crate::shard::BLOCK;
@@ -33,7 +33,7 @@ pub fn step(plan: &Plan, table: &Table, home: Home, step: Step, work: &Work, loa
 
 /// From the end of one action to the start of another that waited for it on another lane.
 pub fn hand_over(plan: &Plan, table: &Table) -> Seconds {
-    let lanes = plan.devices.len() as u64 * u64::from(plan.lanes);
+    let lanes = plan.devices.len() as u64 * u64::from(lanes(plan));
     if lanes > u64::from(table.cores) { table.crowded_hand_over_seconds } else { table.hand_over_seconds }
 }
 
@@ -42,15 +42,16 @@ pub fn transfer(levels: &[Level], bytes: Bytes) -> Seconds {
     levels.first().map_or(Seconds(0.0), |level| level.latency_seconds + bytes / level.bytes_per_second)
 }
 
-/// Each device reads what the others offer, and adds it to its own.
-pub fn collective(table: &Table, levels: &[Level], devices: u32, work: &Work, load: Load) -> Seconds {
+/// Each device reads what the others offer, and adds it to its own where it is a sum.
+pub fn collective(table: &Table, levels: &[Level], what: Collective, devices: u32, work: &Work, load: Load) -> Seconds {
     let rows = u64::from(load.rows());
     let own = elementwise_seconds(table, Elementwise::Add, u64::from(work.elements) * rows);
     if devices < 2 {
         return own;
     }
     let others = work.sent * rows * u64::from(devices - 1);
-    let added = elementwise_seconds(table, Elementwise::Add, others.0 / 4);
+    let summed = if what == Collective::AllReduce { others.0 / 4 } else { 0 };
+    let added = elementwise_seconds(table, Elementwise::Add, summed);
     own + added + transfer(levels, others)
 }
 

@@ -37,7 +37,7 @@ pub struct StageTimes {
 impl StageTimes {
     /// None where there is no closed form.
     pub fn of(plan: &Plan, cost: &dyn CostModel, load: Load) -> Option<StageTimes> {
-        if !has_closed_form(plan) {
+        if !has_closed_form(plan, cost) {
             return None;
         }
         let stages: Vec<Timed> = plan.stages.iter().map(|stage| Timed::new(plan, cost, load, stage)).collect();
@@ -71,14 +71,22 @@ impl StageTimes {
     }
 }
 
-fn has_closed_form(plan: &Plan) -> bool {
+fn has_closed_form(plan: &Plan, cost: &dyn CostModel) -> bool {
+    let device = plan.stages[0].slices[0].device;
+    let lanes = plan.devices.len() as u32 * work::lanes(plan);
+    if lanes > 1 && cost.hand_over(device).0 > 0.0 {
+        return false; // who waits for whom decides
+    }
     match &plan.steps {
         None => plan.lanes == 1,
         Some(steps) if steps.overlap == Overlap::None => true,
         Some(steps) => {
             let distinct = (1..steps.lanes.len()).all(|i| !steps.lanes[..i].contains(&steps.lanes[i]));
             let workers_alone = steps.others.is_some() || plan.lanes == 1;
-            distinct
+            let capacity = cost.domain(device).capacity;
+            let undisturbed = capacity.speed(2, 1) >= 1.0;
+            undisturbed
+                && distinct
                 && workers_alone
                 && steps.overlap == Overlap::Heads
                 && steps.interleave == 1
@@ -111,11 +119,9 @@ impl<'a> Timed<'a> {
         mine.len() == theirs.len() && mine.iter().zip(theirs).all(same) && self.links() == other.links()
     }
 
-    /// What tells the links of two stages apart: an exchange of one byte.
-    fn links(&self) -> Seconds {
-        let work = Work { sent: Bytes(1), ..Work::default() };
-        let load = Load { sequences: 1, tokens: 1, past: 0 };
-        self.cost.collective(Collective::AllReduce, &self.devices, &work, load)
+    /// What tells the links of two stages apart: how long one of their exchanges takes.
+    fn links(&self) -> f64 {
+        if self.gathers() { self.gather(Gathered::Normed(NormSite::Attention), None) } else { self.reduce(false) }
     }
 
     fn layers(&self) -> u32 {
@@ -136,10 +142,10 @@ impl<'a> Timed<'a> {
     }
 
     fn slowest_of(&self, slices: &[Slice], seconds: impl Fn(&Slice) -> f64) -> f64 {
-        let mut seen: Option<[u32; 5]> = None;
+        let mut seen = None;
         let mut most = 0.0f64;
         for slice in slices {
-            let shape = self.shape(slice);
+            let shape = (self.shape(slice), self.cost.kind(slice.device));
             if seen != Some(shape) {
                 most = most.max(seconds(slice));
                 seen = Some(shape);
@@ -292,17 +298,13 @@ impl<'a> Timed<'a> {
     fn hand_on(&self, next: &Stage) -> f64 {
         let element = u64::from(self.plan.workload.numerics.activations.element_bytes());
         let bytes = Bytes(element * u64::from(self.plan.model.width)) * u64::from(self.load.rows());
-        let (from, to) = (self.stage.slices[0].device, next.slices[0].device);
-        if self.gathers() {
-            let share = |slice: &Slice| Bytes(bytes.0 / u64::from(self.plan.model.width) * u64::from(len(&slice.rows)));
-            return self
-                .stage
-                .slices
-                .iter()
-                .map(|slice| self.cost.transfer(from, to, share(slice)).0)
-                .fold(0.0, f64::max);
-        }
-        self.cost.transfer(from, to, bytes).0
+        let width = u64::from(self.plan.model.width);
+        let from = |i: usize| &self.stage.slices[i % self.stage.slices.len()];
+        let sent = |(i, to): (usize, &Slice)| {
+            let share = if self.gathers() { u64::from(len(&to.rows)) } else { width };
+            self.cost.transfer(from(i).device, to.device, Bytes(bytes.0 / width * share)).0
+        };
+        next.slices.iter().enumerate().map(sent).fold(0.0, f64::max)
     }
 
     /// Logits, brought to the device that samples.

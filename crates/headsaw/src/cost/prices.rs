@@ -78,7 +78,7 @@ impl CostModel for Priced<'_> {
             (Prices::Gpu(_), Collective::AllGather) => {
                 collective::all_gather(levels, group(devices), bytes * u64::from(count))
             }
-            (Prices::Table(table), _) => lane::collective(table, levels, count, work, load),
+            (Prices::Table(table), what) => lane::collective(table, levels, what, count, work, load),
         }
     }
 
@@ -112,9 +112,11 @@ impl CostModel for Priced<'_> {
     }
 }
 
-/// Where devices lie that follow each other at equal distances, as the devices of a stage do.
+/// Where devices lie, in whatever order; as if they followed each other at equal distances, as the devices of a stage do
+/// unless somebody edits them.
 fn group(devices: &[DeviceId]) -> GroupShape {
-    let first = devices[0].0;
-    let stride = devices.get(1).map_or(1, |second| second.0.abs_diff(first).max(1));
-    GroupShape { size: devices.len() as u32, stride, first }
+    let size = devices.len() as u32;
+    let (first, last) = devices.iter().fold((u32::MAX, 0), |(a, b), device| (a.min(device.0), b.max(device.0)));
+    let stride = (last - first).div_ceil((size - 1).max(1)).max(1);
+    GroupShape { size, stride, first }
 }

@@ -14,7 +14,9 @@ impl Lowering<'_> {
         let slice = self.slice(lane);
         let rows = plan.workload.rows();
         let span = |range: &Range<u32>| range.end - range.start;
-        let floats = |per_row: u32| Bytes(4 * u64::from(per_row) * u64::from(rows));
+        let activations = plan.workload.numerics.activations;
+        let element = u64::from(activations.element_bytes());
+        let floats = |per_row: u32| Bytes(element * u64::from(per_row) * u64::from(rows));
         let acts = |elements: u32| activation_bytes(plan, elements.div_ceil(BLOCK), rows);
         let squares = |elements: u32| floats(elements.div_ceil(BLOCK));
         let head_blocks = model.head_width.div_ceil(BLOCK) * BLOCK;
@@ -27,14 +29,15 @@ impl Lowering<'_> {
             PlaceKind::Queries => floats(span(&slice.heads) * model.head_width),
             PlaceKind::Scores => {
                 let scores = u64::from(span(&slice.heads)) * u64::from(rows) * u64::from(plan.workload.context);
-                Bytes(scores * u64::from(plan.workload.numerics.activations.element_bytes()))
+                Bytes(scores * element)
             }
             PlaceKind::Attended => acts(span(&slice.heads) * head_blocks),
             PlaceKind::AttendedAll => acts(model.heads * head_blocks),
             PlaceKind::Partial(_) if plan.exchange == Exchange::Gather => floats(span(&self.rows(lane))),
             PlaceKind::Partial(down) => {
                 let pieces = if down { ffn_pieces(model, slice) } else { head_pieces(model, slice) };
-                floats(model.width * pieces.len() as u32)
+                let vectors = if activations.run_here() { pieces.len() as u32 } else { 1 };
+                floats(model.width * vectors)
             }
             PlaceKind::Hidden => acts(span(&slice.ffn)),
             PlaceKind::HiddenAll => acts(model.ffn),

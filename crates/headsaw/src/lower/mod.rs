@@ -142,16 +142,12 @@ impl<'a> Lowering<'a> {
 
     /// Lanes of a device that compute: where nothing overlaps one does all.
     fn compute_lanes(&self) -> u32 {
-        match &self.plan.steps {
-            Some(steps) if steps.overlap == Overlap::None => 1,
-            _ => self.plan.lanes,
-        }
+        work::compute_lanes(self.plan)
     }
 
     /// Lanes of a device in all.
     fn width(&self) -> u32 {
-        let overlaps = self.plan.steps.as_ref().is_some_and(|steps| steps.overlap != Overlap::None);
-        self.compute_lanes() + u32::from(overlaps)
+        work::lanes(self.plan)
     }
 
     /// Numbers of the lanes that bring parts together and hand the residual on: all of them, each for its share of the
@@ -419,12 +415,15 @@ impl<'a> Lowering<'a> {
         let counter = Counter { plan: self.plan, stage, slice: &stage.slices[seat.slice] };
         match op {
             Op::Compute(step) => counter.step(step, &at.part, at.unit.as_ref()),
-            Op::AllGather(_, what) if seat.number == self.carriers().start => counter.gather(what, at.unit.as_ref()),
+            Op::AllGather(_, what) => {
+                let work = counter.gather(what, at.unit.as_ref()); // a lane copies its share
+                Work { sent: Bytes(work.sent.0.div_ceil(self.carriers().len() as u64)), ..work }
+            }
             Op::AllReduce(_) => {
                 let place = self.program.bufs[needs[0].index()].place.expect("partial sums lie somewhere");
                 counter.reduce(&at.part, self.program.places[place.index()].kind == PlaceKind::Partial(true))
             }
-            Op::AllGather(..) | Op::Recv(_) => Work::default(),
+            Op::Recv(_) => Work::default(),
             Op::Send(chan) => {
                 let element = u64::from(self.plan.workload.numerics.activations.element_bytes());
                 let sent = match self.program.chans[chan.index()].carries {

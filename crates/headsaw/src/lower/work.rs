@@ -130,10 +130,12 @@ impl Counter<'_> {
             Step::Score | Step::Context => 2,
             _ => 0, // exponentials are counted apart
         };
+        // A lane's pairs of heads and tokens follow each other: so do their KV heads.
+        let touched = all.div_ceil(lanes).div_ceil(m.heads / m.kv_heads);
         let kv_heads = kv_heads(m, heads);
         Work {
             flops_per_key: Flops(per_key * u64::from(all * m.head_width) / u64::from(lanes)),
-            heads: [all.div_ceil(lanes), (kv_heads.end - kv_heads.start).min(all.div_ceil(lanes))],
+            heads: [all.div_ceil(lanes), if lanes == 1 { part_of(&kv_heads) } else { touched.min(part_of(&kv_heads)) }],
             ..Work::default()
         }
     }
@@ -186,14 +188,21 @@ impl Counter<'_> {
         Work { sent, elements, ..Work::default() }
     }
 
+    /// The device's part of one embedded token. Here the device that holds the token's row gives it to the others; GPUs
+    /// add up vectors that are zero on all devices but one, twice the bytes.
+    fn embedded_bytes(&self) -> Bytes {
+        let activations = self.plan.workload.numerics.activations;
+        let vectors = if activations.run_here() { 1 } else { 2 };
+        let bytes = vectors * u64::from(activations.element_bytes()) * u64::from(self.model().width);
+        Bytes(bytes.div_ceil(self.stage.slices.len() as u64))
+    }
+
     /// What a device offers in a gather, per token.
     pub fn gather(&self, what: Gathered, unit: Option<&Unit>) -> Work {
         let m = self.model();
         let sent = match what {
             _ if self.stage.slices.len() == 1 => Bytes(0),
-            Gathered::Embedded => {
-                Bytes(u64::from(self.plan.workload.numerics.activations.element_bytes()) * u64::from(m.width))
-            }
+            Gathered::Embedded => self.embedded_bytes(),
             Gathered::Normed(_) => {
                 let blocks = part_of(&self.slice.rows).div_ceil(BLOCK);
                 sent_blocks(self.plan, blocks) + Bytes(4 * u64::from(blocks)) // and a sum of squares each
@@ -241,6 +250,20 @@ pub fn steps_of(part: &[HeadStep]) -> impl Iterator<Item = Step> + '_ {
         HeadStep::Softmax => Some(Step::Softmax),
         HeadStep::Context => Some(Step::Context),
     })
+}
+
+/// Lanes of a device that compute: where nothing overlaps one does all.
+pub fn compute_lanes(plan: &Plan) -> u32 {
+    match &plan.steps {
+        Some(steps) if steps.overlap == Overlap::None => 1,
+        _ => plan.lanes,
+    }
+}
+
+/// Lanes of a device in all: with an overlap there is one more, for exchanges.
+pub fn lanes(plan: &Plan) -> u32 {
+    let overlaps = plan.steps.as_ref().is_some_and(|steps| steps.overlap != Overlap::None);
+    compute_lanes(plan) + u32::from(overlaps)
 }
 
 /// Lanes of a device that do what is no head's work.
@@ -348,10 +371,16 @@ pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
     (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(2 * u64::from(BLOCK) * mlp_blocks)
 }
 
-/// Bytes of working memory that one lane of a slice's device uses.
-pub fn lane_bytes(plan: &Plan, slice: &Slice) -> Bytes {
+/// Bytes of working memory of a slice's device beside its places. Here each lane has its own; on GPUs gate and up leave
+/// all their columns for the activation.
+pub fn working_bytes(plan: &Plan, slice: &Slice) -> Bytes {
     let normed = activation_bytes(plan, plan.model.width.div_ceil(BLOCK), plan.workload.rows());
-    normed + Bytes(4 * lane_floats(plan, slice))
+    let activations = plan.workload.numerics.activations;
+    if activations.run_here() {
+        return (normed + Bytes(4 * lane_floats(plan, slice))) * u64::from(plan.lanes);
+    }
+    let columns = mlp_inputs(&plan.model) * u64::from(part_of(&slice.ffn));
+    normed + Bytes(u64::from(activations.element_bytes()) * columns) * u64::from(plan.workload.rows())
 }
 
 #[cfg(test)]

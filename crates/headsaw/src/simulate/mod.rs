@@ -40,15 +40,22 @@ impl Rounds {
 
 /// A program that does not come to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the program is stuck: {0}")]
-pub struct Stuck(pub String);
+pub enum Stuck {
+    /// Lanes wait for each other for ever; who waits, and where.
+    #[error("the program is stuck: {0}")]
+    Waiting(String),
+    /// Something would take for ever; what.
+    #[error("{0} takes no finite time: look at the rates of the cluster")]
+    Endless(String),
+}
 
 /// Plays a program that `verify::program` accepts. Panics where `rounds` has not a load for each of its slots.
 ///
 /// # Errors
-/// Where lanes wait for each other for ever, which verified programs do not.
+/// Where lanes wait for each other for ever, which verified programs do not, or a price is not finite.
 pub fn simulate(program: &Program, cost: &dyn CostModel, rounds: &Rounds) -> Result<Trace, Stuck> {
     let slots = rounds.0.iter().all(|loads| loads.len() == program.micros as usize);
     assert!(slots, "a load for each of the {} micro-batch slots", program.micros);
-    play::play(&Prepared::new(program, cost, rounds))
+    let prepared = Prepared::new(program, cost, rounds);
+    prepared.endless().map_or_else(|| play::play(&prepared), |what| Err(Stuck::Endless(what)))
 }

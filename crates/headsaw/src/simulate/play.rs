@@ -223,13 +223,14 @@ impl<'a> Play<'a> {
         }
         self.came[group] = 0;
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
+        let began = self.now + self.late(lane); // who came last may have waited for a value
         for member in members {
             // Who came last goes on at once, the others hear of it.
             let late = if member.0 == lane { 0.0 } else { self.prepared.hand_over[member.index()] };
             self.lanes[member.index()].waits = false;
-            self.lanes[member.index()].start = self.now + late;
+            self.lanes[member.index()].start = began + late;
             self.exchanges(member.0, true);
-            self.until(member.0, self.now + late + price.seconds.0);
+            self.until(member.0, began + late + price.seconds.0);
         }
     }
 
@@ -284,7 +285,10 @@ impl<'a> Play<'a> {
             let held = &program.lanes[lane as usize];
             let action = &held.actions[self.lanes[lane as usize].next as usize];
             let word = text::word(program, action.op);
-            return Err(Stuck(format!("{} lane {} waits at {word}{}", held.device, held.number, action.micro.0)));
+            return Err(Stuck::Waiting(format!(
+                "{} lane {} waits at {word}{}",
+                held.device, held.number, action.micro.0
+            )));
         }
         Ok(Trace { source: Source::Simulated, lanes: Trace::lanes_of(program), spans: self.spans })
     }

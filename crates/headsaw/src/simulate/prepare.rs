@@ -2,6 +2,7 @@
 
 use super::Rounds;
 use crate::cost::{Collective, CostModel, Domain, Load, Price};
+use crate::program::text;
 use crate::program::*;
 use crate::spec::cluster::DeviceId;
 use crate::units::Bytes;
@@ -102,6 +103,18 @@ impl<'a> Prepared<'a> {
         Prepared { program, begins, tasks, waits, domain_of, domains, hand_over, loads, prices }
     }
 
+    /// Something that takes no finite time; none where all does.
+    pub fn endless(&self) -> Option<String> {
+        let finite = |price: &Price| price.seconds.0.is_finite();
+        let classes = self.prices.iter().find_map(|prices| prices.iter().position(|price| !finite(price)));
+        let class = classes? as u32;
+        let at = self.tasks.iter().position(|task| task.class == class)?;
+        let lane = self.begins.partition_point(|begin| *begin as usize <= at) - 1;
+        let held = &self.program.lanes[lane];
+        let action = &held.actions[at - self.begins[lane] as usize];
+        Some(format!("{} of {}", text::word(self.program, action.op), held.device))
+    }
+
     /// What an action takes in a round.
     pub fn price(&self, task: &Task, round: usize) -> Price {
         self.prices[self.loads[round][task.micro as usize] as usize][task.class as usize]
@@ -175,6 +188,19 @@ fn domains(program: &Program, cost: &dyn CostModel) -> (Vec<Option<u32>>, Vec<Do
     (domain_of, domains)
 }
 
+/// The most that a member of a group brings to a collective.
+#[derive(Debug, Clone, Copy, Default)]
+struct Offer {
+    sent: Bytes,
+    elements: u32,
+}
+
+impl Offer {
+    fn with(self, work: &Work) -> Offer {
+        Offer { sent: self.sent.max(work.sent), elements: self.elements.max(work.elements) }
+    }
+}
+
 /// The classes of a program's actions.
 struct Classes<'a> {
     program: &'a Program,
@@ -182,8 +208,8 @@ struct Classes<'a> {
     numbers: FxHashMap<Class, u32>,
     /// An action of each class, by its device.
     examples: Vec<(DeviceId, Op, Work)>,
-    /// For each group, what is offered in its collectives, in their order: the largest offer of a member counts.
-    offers: Vec<Vec<Bytes>>,
+    /// For each group, what is offered in its collectives, in their order.
+    offers: Vec<Vec<Offer>>,
     /// How many collectives of each group the lane in hand has behind it.
     turns: Vec<(GroupId, usize)>,
 }
@@ -206,8 +232,8 @@ impl<'a> Classes<'a> {
         let turn = self.turn(group);
         let offers = &mut self.offers[group.index()];
         match offers.get_mut(turn) {
-            Some(most) => *most = (*most).max(action.work.sent),
-            None => offers.push(action.work.sent),
+            Some(most) => *most = most.with(&action.work),
+            None => offers.push(Offer::default().with(&action.work)),
         }
     }
 
@@ -238,7 +264,8 @@ impl<'a> Classes<'a> {
             Op::Recv(_) => Class::Nothing,
             Op::AllReduce(group) | Op::AllGather(group, _) => {
                 let turn = self.turn(group);
-                work.sent = self.offers[group.index()][turn];
+                let offer = self.offers[group.index()][turn];
+                (work.sent, work.elements) = (offer.sent, offer.elements);
                 let sum = matches!(action.op, Op::AllReduce(_));
                 Class::Collective(if sum { Collective::AllReduce } else { Collective::AllGather }, group.0, work)
             }

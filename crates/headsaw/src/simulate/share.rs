@@ -18,7 +18,7 @@ pub struct Busy {
 impl Busy {
     /// When it will be done as things are.
     pub fn done(&self, now: f64) -> f64 {
-        now + self.left / self.speed
+        if self.left > 0.0 { now + self.left / self.speed } else { now }
     }
 }
 

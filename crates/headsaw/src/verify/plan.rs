@@ -242,7 +242,7 @@ pub fn memory(plan: &Plan, program: &Program) -> BTreeMap<DeviceId, Memory> {
     for (stage, slice) in plan.slices() {
         let weights = work::slice_weights(plan, stage, slice);
         let cache = work::slice_cache(plan, stage, slice);
-        let values = work::lane_bytes(plan, slice) * u64::from(plan.lanes);
+        let values = work::working_bytes(plan, slice);
         held.insert(slice.device, Memory { weights, cache, values });
     }
     for place in &program.places {
