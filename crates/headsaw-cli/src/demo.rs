@@ -11,8 +11,9 @@ use crate::report::{DeviceJson, devices_json, devices_table};
 use crate::stream::Text;
 use crate::table::{Table, facts};
 use headsaw::cost::{Load, Priced};
+use headsaw::grain::{LOSS, Question, Speedups, grain};
 use headsaw::lower::lower;
-use headsaw::plan::{self, CutRequest, Exchange, Order, Plan};
+use headsaw::plan::{self, CutRequest, Exchange, Flow as HeadFlow, HeadSteps, Order, Overlap, Plan};
 use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::units::Bytes;
@@ -63,6 +64,8 @@ struct Json {
     equal: bool,
     slots: Slots,
     bubble: f64,
+    /// What overlapping the steps gains; measured where it is run.
+    speedups: Speedups,
     /// The cut run, all tokens: as simulated with the figures of `local`, and as it was.
     predicted_seconds: f64,
     measured_seconds: f64,
@@ -116,6 +119,8 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let cut_plan = stage.plan(EVEN)?;
     screen.show(&holders(words, &stage, &cut_plan)?)?;
     screen.show(&overlap(words, each, slots))?;
+    let speedups = stage.speedups(&cut_plan)?;
+    screen.show(&format!("{}\n\n", (words.speedups)(&speedups)))?;
     let uncut = stage.run(&(words.uncut)(spec.heads), &stage.plan(1)?)?;
     let cut = stage.run(&(words.even)(EVEN, each), &cut_plan)?;
     let uneven_plan = stage.plan(UNEVEN)?;
@@ -131,6 +136,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
             equal,
             slots,
             bubble: bubble(slots, each),
+            speedups,
             predicted_seconds: cut.predicted_seconds.iter().sum(),
             measured_seconds: cut.measured_seconds.iter().sum(),
             prompt: args.prompt.clone(),
@@ -190,6 +196,17 @@ impl<'a> Stage<'a> {
         let prompt = self.prompt.len() as u32;
         let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
         Workload { batch: 1, tokens: prompt, micros: 1, context: prompt + self.args.tokens, sequences: 1, numerics }
+    }
+
+    /// What overlapping the steps would gain on each device, a lane a step: predicted for this machine's cores.
+    fn speedups(&self, plan: &Plan) -> Result<Speedups, Failure> {
+        let flow =
+            HeadFlow { cut: "3".parse().map_err(Failure::failed)?, chunk: 1, interleave: 1, overlap: Overlap::Heads };
+        let plan = Plan { lanes: STEPS, steps: Some(HeadSteps::in_turn(flow, STEPS)), ..plan.clone() };
+        let cluster = cluster::find(&format!("localx{}", plan.devices.len()))?;
+        let rounds = Rounds::prompt_chunks(1, self.prompt.len() as u32, 1, 0);
+        let question = Question { plan: &plan, cluster: &cluster, rounds: &rounds, loss: LOSS };
+        Ok(grain(&question).map_err(Failure::failed)?.speedups)
     }
 
     /// What a simulation says of a run: the prompt, and so many tokens after the first.

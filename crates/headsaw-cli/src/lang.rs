@@ -1,6 +1,7 @@
 //! What the demo says, in two languages, in one table.
 
 use clap::ValueEnum;
+use headsaw::grain::Speedups;
 
 /// A language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,6 +47,8 @@ pub struct Words {
     pub head: fn(u32) -> String,
     /// Heads, steps, slots one by one, slots overlapped, speed-up, bubble in percent.
     pub slots: fn(u32, u32, u32, u32, f64, f64) -> String,
+    /// What overlapping the steps gains.
+    pub speedups: fn(&Speedups) -> String,
     /// Before a run: how it is cut.
     pub uncut: fn(u32) -> String,
     /// The even cut: devices, heads each.
@@ -93,6 +96,14 @@ const ENGLISH: Words = Words {
              steps on lanes of their own; what follows is run, not drawn.)"
         )
     },
+    speedups: |gains| {
+        format!(
+            "How much faster: {:.2} times where steps are equal and lanes their own; {:.2} on a lane a step of each device here;\n\
+             {:.2} with this model's steps on the cores of this machine, which all lanes share (predicted); measured: not yet,\n\
+             the runtime does each layer's steps on all lanes together.",
+            gains.ideal, gains.on_lanes, gains.with_real_steps
+        )
+    },
     uncut: |heads| format!("Uncut: 1 device with all {heads} heads"),
     even: |devices, each| format!("Cut: {devices} devices × {each} heads"),
     uneven: |devices, heads| format!("Cut unevenly: {devices} devices with {heads} heads"),
@@ -130,6 +141,13 @@ const CHINESE: Words = Words {
         format!(
             "{heads} + {steps} − 1 = {pipelined} 个时间片，而不是 {serial} 个：快 {speedup:.1} 倍，气泡 {bubble:.0} %。（这是理想值：各步耗时相等、\n\
              各有通道；下面是真实运行，不是示意图。）"
+        )
+    },
+    speedups: |gains| {
+        format!(
+            "能快多少：各步等长且各有通道，{:.2} 倍；本机每个设备每步一条通道，{:.2} 倍；\n\
+             按本模型的真实步长、所有通道共享本机核心，{:.2} 倍（预测）；实测：尚无，运行时各通道一起做每一步。",
+            gains.ideal, gains.on_lanes, gains.with_real_steps
         )
     },
     uncut: |heads| format!("不切：1 个设备，全部 {heads} 个头"),
