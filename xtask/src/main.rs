@@ -7,6 +7,7 @@ mod fetch;
 mod oracle;
 mod orders;
 mod test;
+mod traces;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -29,6 +30,8 @@ enum Command {
     Oracle,
     /// Ask PyTorch whether it accepts our orders and store what it says (5 GB the first time)
     Orders,
+    /// Read our Perfetto traces by Perfetto's own protos and hold them against our Chrome JSON
+    Traces,
     /// Time headsaw and llama.cpp in turn on the same model and print the table
     BenchPeers(bench_peers::Args),
     /// What CI runs: formatting, clippy, number of crates, tests
@@ -51,6 +54,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(args) => test::run(args),
         Command::Oracle => oracle::run(),
         Command::Orders => orders::run(),
+        Command::Traces => traces::run(),
         Command::BenchPeers(args) => bench_peers::run(args),
         Command::Ci => ci::run(),
     }
