@@ -10,8 +10,8 @@ use serde::Serialize;
 use std::io::Read;
 use std::path::Path;
 
-/// The preset whose devices are threads of this machine.
-const LOCAL: &str = "local";
+/// The preset whose devices are threads of this machine; without a count, as many as a plan has.
+pub const LOCAL: &str = "local";
 
 /// Largest file that is read; what is wrong with a larger one is its size.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -37,10 +37,10 @@ pub struct CutArgs {
     #[arg(long, value_name = "ORDER")]
     pub order: Option<OrderArg>,
     /// Micro-batches in flight [default: the number of stages]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MICROS_MOST)))]
     pub micro_batches: Option<u32>,
     /// Tokens of a prompt that go through together [default: 512, at most the longest prompt]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ROWS_MOST)))]
     pub prompt_chunk: Option<u32>,
     /// Tokens of a sequence that the KV cache has room for [default: what is needed, or the model's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -56,6 +56,12 @@ pub struct CutArgs {
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
 }
+
+/// Micro-batches that a plan may have.
+pub const MICROS_MOST: u32 = 1024;
+
+/// Rows (tokens) that a micro-batch may have.
+pub const ROWS_MOST: u32 = 65_536;
 
 /// Relative speeds.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,6 +171,11 @@ impl CutJson {
             steps: plan.steps.clone(),
             cluster: plan.cluster.clone(),
         }
+    }
+
+    /// The same where several sequences go through together: of each so many tokens.
+    pub fn in_chunks_of(self, tokens: u32) -> CutJson {
+        CutJson { prompt_chunk: tokens, ..self }
     }
 }
 
@@ -293,7 +304,7 @@ impl CutArgs {
                 "--overlap tokens: one micro-batch hides behind another, and --micro-batches {given} is one; take 2"
             )));
         }
-        let usual = base.map_or(stages.clamp(1, 1024), |w| w.micros);
+        let usual = base.map_or(stages.clamp(1, MICROS_MOST), |w| w.micros);
         let usual = if least > 1 { usual.max(least) } else { usual };
         Ok(self.micro_batches.unwrap_or(usual))
     }

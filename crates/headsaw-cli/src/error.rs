@@ -43,6 +43,18 @@ impl Failure {
         Failure::Failed(format!("{what}: cannot be written: {error}"))
     }
 
+    /// This and what else is wrong, where both are input.
+    pub fn beside(self, other: Option<Failure>) -> Failure {
+        match (self, other) {
+            (Failure::Input(one), Some(Failure::Input(other))) => Failure::Input(format!("{one}\n{other}")),
+            (Failure::Input(one), Some(Failure::Told(code))) => {
+                crate::output::complain(&one);
+                Failure::Told(code)
+            }
+            (failure, _) => failure,
+        }
+    }
+
     /// Says on stderr what happened; the exit code.
     pub fn report(self) -> ExitCode {
         let (code, message) = match self {
@@ -56,5 +68,14 @@ impl Failure {
             crate::output::complain(&message);
         }
         ExitCode::from(code)
+    }
+}
+
+/// Both, or all that is wrong with them.
+pub fn both<A, B>(one: Result<A, Failure>, other: Result<B, Failure>) -> Result<(A, B), Failure> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(failure), other) => Err(failure.beside(other.err())),
+        (_, Err(failure)) => Err(failure),
     }
 }

@@ -1,10 +1,10 @@
 //! What `simulate` and `grain` are asked: a plan or a cut of a model, on a cluster, and what goes through it.
 
-use crate::cut::{CutArgs, Demand};
-use crate::error::Failure;
-use crate::output::complain;
-use crate::place::{self, ClusterArgs, LOCAL, Site};
-use crate::played::{ACTIONS_MOST, Played};
+use crate::cluster::LOCAL;
+use crate::cut::{CutArgs, CutJson, Demand};
+use crate::error::{Failure, both};
+use crate::place::{self, ClusterArgs, Site};
+use crate::played::{ACTIONS_MOST, Lowered, Played, has_own};
 use crate::scene::{Phase, Scene};
 use crate::steps::{OverlapArg, interleave};
 use crate::subject::Subject;
@@ -12,6 +12,7 @@ use crate::verify::refuse;
 use headsaw::plan::{Order, Overlap, Plan};
 use headsaw::simulate::Rounds;
 use headsaw::spec::cluster::{Cluster, DeviceId};
+use headsaw::verify;
 
 /// What is to be foretold.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,8 +47,6 @@ pub struct Forecast {
     pub cluster: Cluster,
     /// Equal copies of the plan side by side.
     pub replicas: u32,
-    /// As many as were asked for.
-    dp: Option<u32>,
     /// What goes through one of them.
     pub scene: Scene,
     /// What each slot carries, round by round.
@@ -57,42 +56,41 @@ pub struct Forecast {
 impl ForecastArgs {
     /// All that is needed to foretell; all that is wrong at once.
     pub fn resolve(&self) -> Result<Forecast, Failure> {
-        let (subject, site) = self.find()?;
-        self.resolve_found(&subject, site)
+        self.resolve_as(|_, _, cut| cut.clone())
     }
 
     /// The same with other defaults for what the flags of the cut leave open.
     pub fn resolve_as(&self, usual: impl Fn(&Subject, &Site, &CutArgs) -> CutArgs) -> Result<Forecast, Failure> {
-        let (subject, site) = self.find()?;
-        let cut = usual(&subject, &site, &self.cut);
+        let subject = Subject::find(&self.subject, &self.cut);
+        let site = self.cluster.site(subject.as_ref().ok().and_then(Subject::base));
+        let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
+        let subject = match subject {
+            Ok(subject) => subject,
+            Err(failure) => return Err(failure.beside(site.err())),
+        };
+        let cut = site.as_ref().map_or_else(|_| self.cut.clone(), |site| usual(&subject, site, &self.cut));
         ForecastArgs { cut, ..self.clone() }.resolve_found(&subject, site)
     }
 
-    fn find(&self) -> Result<(Subject, Site), Failure> {
-        let subject = Subject::find(&self.subject, &self.cut);
-        let site = match &subject {
-            Ok(subject) => self.cluster.site(subject.base()),
-            Err(_) => self.cluster.site(None),
-        };
-        let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
-        both(subject, site)
-    }
-
-    fn resolve_found(&self, subject: &Subject, site: Site) -> Result<Forecast, Failure> {
+    fn resolve_found(&self, subject: &Subject, site: Result<Site, Failure>) -> Result<Forecast, Failure> {
         let demand = self.demand(subject);
-        let plan = subject.plan(&self.cut, demand.as_ref().ok().map(|(demand, _)| *demand), Some(&site));
-        let ((_, prompt), plan) = both(demand, plan)?;
+        let plan = subject.plan(&self.cut, demand.as_ref().ok().map(|(demand, _)| *demand), site.as_ref().ok());
+        let (site, ((_, prompt), plan)) = both(site, both(demand, plan))?;
         let site = site.sized(&plan)?;
         if subject.base().is_some() {
             self.holds_together(&plan, &site)?; // before its numbers are used
         }
         let scene = Scene::of(self, &plan, subject.base().is_some(), prompt);
         let (rounds, cluster) = (Rounds(Vec::new()), site.cluster.clone());
-        let mut forecast = Forecast { plan, cluster, replicas: 1, dp: self.dp, scene, rounds };
+        let mut forecast = Forecast { plan, cluster, replicas: 1, scene, rounds };
         forecast.shape()?;
+        let replicas = self.replicas(&forecast);
+        if self.cut.steps.overlap == Some(OverlapArg::Auto) && replicas.is_ok() {
+            forecast = forecast.fastest()?;
+        }
         let held = self.holds_together(&forecast.plan, &site);
-        (forecast.replicas, ()) = both(self.replicas(&forecast), held)?;
-        if self.cut.steps.overlap == Some(OverlapArg::Auto) { forecast.fastest() } else { Ok(forecast) }
+        (forecast.replicas, ()) = both(replicas, held)?;
+        Ok(forecast)
     }
 
     fn holds_together(&self, plan: &Plan, site: &Site) -> Result<(), Failure> {
@@ -125,6 +123,11 @@ impl ForecastArgs {
         let devices = forecast.plan.devices.len() as u32;
         let most = forecast.room(devices);
         match self.dp {
+            Some(dp) if dp > 1 && forecast.shares() => Err(Failure::Input(format!(
+                "--dp {dp}: the devices of {} share the cores and the memory of one machine: {dp} replicas on it are no \
+                 faster than one; leave it out, or take more --batch",
+                forecast.cluster.name,
+            ))),
             Some(dp) if dp > most => Err(Failure::Input(format!(
                 "--dp {dp}: a replica takes {devices} of the {} device(s) of {}; at most {most} equal one(s) have room",
                 forecast.cluster.devices(),
@@ -139,25 +142,20 @@ impl ForecastArgs {
 /// Tokens of a prompt where nobody says.
 const USUAL_PROMPT: u32 = 2048;
 
-/// Both, or all that is wrong with them.
-fn both<A, B>(one: Result<A, Failure>, other: Result<B, Failure>) -> Result<(A, B), Failure> {
-    match (one, other) {
-        (Ok(one), Ok(other)) => Ok((one, other)),
-        (Err(Failure::Input(one)), Err(Failure::Input(other))) => Err(Failure::Input(format!("{one}\n{other}"))),
-        (Err(Failure::Input(one)), Err(Failure::Told(code))) => {
-            complain(&one);
-            Err(Failure::Told(code))
-        }
-        (Err(failure), _) | (_, Err(failure)) => Err(failure),
-    }
-}
-
 impl Forecast {
-    /// Replicas of so many devices; on a mixed cluster those on the first kind, and one where it takes more of it.
+    /// Replicas of so many devices on the cluster's first kind; one where it takes more than those, or they share cores.
     fn room(&self, devices: u32) -> u32 {
-        let first = self.cluster.groups.first().map_or(0, |group| group.count);
-        let run = if self.cluster.groups.len() == 1 { self.cluster.devices() } else { first };
-        (run / devices.max(1)).max(1)
+        if self.shares() {
+            return 1;
+        }
+        let groups = &self.cluster.groups;
+        let alike = groups.iter().take_while(|group| group.kind == groups[0].kind).map(|group| group.count);
+        (alike.fold(0, u32::saturating_add) / devices.max(1)).max(1)
+    }
+
+    /// Are the first devices threads of one machine?
+    fn shares(&self) -> bool {
+        self.cluster.groups.first().is_some_and(|group| !has_own(group))
     }
 
     /// Makes the plan's micro-batches, and what they carry.
@@ -171,34 +169,30 @@ impl Forecast {
         Ok(())
     }
 
-    /// The same with another plan of the same model: other devices, chunks or steps.
-    pub fn with_plan(&self, plan: Plan) -> Result<Forecast, Failure> {
-        let devices = plan.devices.len();
-        if devices > self.cluster.devices() as usize {
-            let there = self.cluster.devices();
-            return Err(Failure::Input(format!("{devices} devices, and {} has {there}", self.cluster.name)));
-        }
-        let mut other = Forecast { plan, ..self.clone() };
-        other.shape()?;
-        let room = other.room(devices as u32);
-        other.replicas = self.dp.map_or(room, |dp| dp.min(room));
-        Ok(other)
-    }
-
     /// The same with another overlap; by tokens what goes through is cut into two micro-batches at least.
-    pub fn with_overlap(&self, overlap: Overlap) -> Result<Forecast, Failure> {
-        let mut plan = self.plan.clone();
-        if overlap == Overlap::Tokens && plan.order == Order::Sequential {
-            return Err(Failure::input("--overlap tokens: takes micro-batches in flight, --order pipelined"));
+    pub fn with_overlap(&self, overlap: Overlap) -> Result<Forecast, Unfit> {
+        let mut other = self.clone();
+        if overlap == Overlap::Tokens && other.plan.order == Order::Sequential {
+            return Err(Unfit::Alone);
         }
-        if let Some(steps) = &mut plan.steps {
+        if let Some(steps) = &mut other.plan.steps {
             steps.overlap = overlap;
             steps.interleave = interleave(overlap, u32::MAX);
         }
-        self.with_plan(plan)
+        other.shape().map_err(|_| Unfit::Alone)?;
+        other.unfit().map_or(Ok(other), Err)
     }
 
-    /// Of the three overlaps the one that is fastest.
+    /// What keeps the plan from its cluster, or from being played.
+    fn unfit(&self) -> Option<Unfit> {
+        if self.plan.devices.len() > self.cluster.devices() as usize {
+            return Some(Unfit::At("devices".into()));
+        }
+        let found = verify::plan(&self.plan).into_iter().next().map(|violation| Unfit::At(violation.at));
+        found.or_else(|| self.lowered().err().map(|_| Unfit::At("actions to simulate".into())))
+    }
+
+    /// Of the three overlaps the fastest that fits; as it is where none does.
     fn fastest(self) -> Result<Forecast, Failure> {
         let mut best: Option<(f64, Forecast)> = None;
         for overlap in OVERLAPS {
@@ -216,24 +210,49 @@ impl Forecast {
         self.scene.tokens() as f64 / seconds
     }
 
+    /// Tokens of one sequence that a micro-batch of the plan takes of a prompt.
+    pub fn prompt_chunk(&self) -> u32 {
+        let first = self.rounds.0.first().and_then(|slots| slots.first());
+        first.filter(|_| self.scene.phase == Phase::Prefill).map_or(self.plan.workload.tokens, |load| load.tokens)
+    }
+
+    /// The plan for scripts.
+    pub fn cut(&self) -> CutJson {
+        CutJson::of(&self.plan).in_chunks_of(self.prompt_chunk())
+    }
+
     /// Plays the plan.
     pub fn play(&self) -> Result<Played, Failure> {
+        self.lowered()?.play(self)
+    }
+
+    /// The plan's program, where it is not too long to be played.
+    fn lowered(&self) -> Result<Lowered, Failure> {
         let rounds = self.rounds.0.len() as u64;
-        let played = Played::lowered(&self.plan);
-        let actions = played.actions().saturating_mul(rounds);
+        let lowered = Played::lowered(&self.plan);
+        let actions = lowered.actions().saturating_mul(rounds);
         if actions > ACTIONS_MOST {
             return Err(Failure::Input(format!(
                 "{actions} actions to simulate, at most {ACTIONS_MOST}: take fewer --micro-batches, a larger \
                  --prompt-chunk, or a larger --chunk of heads"
             )));
         }
-        played.play(self)
+        Ok(lowered)
     }
 
     /// What a device is called.
     pub fn kind(&self, device: DeviceId) -> &str {
         self.cluster.kind(device).map_or("", |kind| &kind.name)
     }
+}
+
+/// Why one of the overlaps is none here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// No two micro-batches go together.
+    Alone,
+    /// There is no room: for what.
+    At(String),
 }
 
 /// All overlaps.

@@ -1,6 +1,6 @@
 //! `--cluster`: the devices that a plan is for, and what of the plan does not fit them.
 
-use crate::cluster;
+use crate::cluster::{self, LOCAL};
 use crate::cut::CutArgs;
 use crate::error::Failure;
 use headsaw::plan::Plan;
@@ -24,9 +24,6 @@ pub struct Site {
     pub cluster: Cluster,
 }
 
-/// This machine, cut into as many devices as a plan has.
-pub const LOCAL: &str = "local";
-
 impl ClusterArgs {
     /// The cluster of the flag, else the plan's, if either names one.
     pub fn site(&self, base: Option<&Plan>) -> Result<Option<Site>, Failure> {
@@ -39,7 +36,10 @@ impl Site {
     /// Finds a cluster.
     pub fn find(given: &str) -> Result<Site, Failure> {
         let cluster = cluster::find(given).map_err(|failure| match failure {
-            Failure::Input(message) => Failure::Input(format!("--cluster {message}")),
+            Failure::Input(message) => {
+                let lines: Vec<String> = message.lines().map(|line| format!("--cluster {line}")).collect();
+                Failure::Input(lines.join("\n"))
+            }
             other => other,
         })?;
         Ok(Site { given: given.into(), cluster })

@@ -47,9 +47,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let file = (args.output.as_os_str() != "-").then_some(&args.output);
     file.map_or(Ok(()), |path| output::writable(path))?;
     let subject = args.cut.base(&model)?.map_or(Subject::Model(Box::new(model)), |plan| Subject::Plan(Box::new(plan)));
-    let site = args.cluster.site(subject.base())?;
-    let plan = subject.plan(&args.cut, None, site.as_ref())?;
-    let site = site.map(|site| site.sized(&plan)).transpose()?;
+    let (plan, site) = subject.placed(&args.cut, &args.cluster)?;
     let violations = place::violations(&plan, site.as_ref(), &args.cut);
     if site.is_some() && !violations.is_empty() {
         return Err(verify::refuse(&args.model, &violations)); // a plan for devices that can not hold it is none

@@ -187,7 +187,8 @@ impl Lowered {
     }
 }
 
-fn has_own(group: &DeviceGroup) -> bool {
+/// Has each device of a group cores and memory of its own?
+pub fn has_own(group: &DeviceGroup) -> bool {
     matches!(group.kind.prices, Prices::Gpu(_))
 }
 

@@ -1,5 +1,6 @@
 //! What goes through a plan: prompts in chunks, or sequences that generate; spread over slots and rounds.
 
+use crate::cut::{MICROS_MOST, ROWS_MOST};
 use crate::error::Failure;
 use crate::forecast::ForecastArgs;
 use clap::ValueEnum;
@@ -21,9 +22,6 @@ pub enum Phase {
 /// Rounds of generation: from the end of the second to the end of the third all stages are in the steady state, and
 /// the fourth is already on its way through the first of them.
 pub const ROUNDS: u32 = 4;
-
-/// Rows that a micro-batch may have.
-const ROWS_MOST: u64 = 65_536;
 
 impl Phase {
     /// Tokens that come to a sequence.
@@ -97,8 +95,8 @@ impl Scene {
             )));
         }
         let rows = u64::from(chunk) * u64::from(self.sequences);
-        if rows > ROWS_MOST {
-            let fits = ROWS_MOST / u64::from(self.sequences);
+        if rows > u64::from(ROWS_MOST) {
+            let fits = ROWS_MOST / self.sequences;
             return Err(Failure::Input(format!(
                 "--prompt {}, --batch {}: {rows} tokens in one micro-batch, at most {ROWS_MOST}; cut prompts with \
                  --prompt-chunk {fits}, or smaller",
@@ -127,6 +125,3 @@ impl Scene {
         Rounds((0..ROUNDS).map(|round| (0..micros).map(|slot| load(round, slot)).collect()).collect())
     }
 }
-
-/// Micro-batches that a plan may have.
-const MICROS_MOST: u32 = 1024;

@@ -2,7 +2,7 @@
 
 use crate::cut::CutJson;
 use crate::error::Failure;
-use crate::forecast::{Forecast, ForecastArgs, OVERLAPS};
+use crate::forecast::{Forecast, ForecastArgs, OVERLAPS, Unfit};
 use crate::output::{BOLD, grouped, print, print_json, si, styled};
 use crate::picture::PictureArgs;
 use crate::played::{Played, Spent};
@@ -97,16 +97,23 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     args.picture.draw(&forecast, &played, json)
 }
 
-/// The three overlaps side by side, where there are steps; tokens are left out where there are no two micro-batches.
-fn overlaps(forecast: &Forecast, played: &Played) -> Result<Vec<OverlapJson>, Failure> {
+/// An overlap, and what it takes or why it can not be.
+type Tried = (Overlap, Result<OverlapJson, Unfit>);
+
+/// The three overlaps side by side, where there are steps.
+fn overlaps(forecast: &Forecast, played: &Played) -> Result<Vec<Tried>, Failure> {
     let Some(steps) = &forecast.plan.steps else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for overlap in OVERLAPS {
-        if overlap == steps.overlap {
-            found.push(overlap_json(overlap, forecast, played));
-        } else if let Ok(other) = forecast.with_overlap(overlap) {
-            found.push(overlap_json(overlap, &other, &other.play()?));
-        }
+        let tried = if overlap == steps.overlap {
+            Ok(overlap_json(overlap, forecast, played))
+        } else {
+            match forecast.with_overlap(overlap) {
+                Ok(other) => Ok(overlap_json(overlap, &other, &other.play()?)),
+                Err(unfit) => Err(unfit),
+            }
+        };
+        found.push((overlap, tried));
     }
     Ok(found)
 }
@@ -116,14 +123,14 @@ fn overlap_json(overlap: Overlap, forecast: &Forecast, played: &Played) -> Overl
     OverlapJson { overlap, micro_batches, seconds: played.seconds(), bubble: played.bubble() }
 }
 
-fn report<'a>(forecast: &'a Forecast, played: &Played, overlaps: Vec<OverlapJson>) -> Json<'a> {
+fn report<'a>(forecast: &'a Forecast, played: &Played, overlaps: Vec<Tried>) -> Json<'a> {
     let Forecast { plan, scene, replicas, .. } = forecast;
     let rate = forecast.tokens_per_second(played.seconds());
     let steps = played.steps(plan.devices.len()).into_iter().map(|(step, seconds)| StepJson { step, seconds });
     Json {
         model: &plan.model.name,
         cluster: &forecast.cluster.name,
-        cut: CutJson::of(plan),
+        cut: forecast.cut(),
         replicas: *replicas,
         phase: scene.phase,
         prompt: scene.prompt,
@@ -137,7 +144,7 @@ fn report<'a>(forecast: &'a Forecast, played: &Played, overlaps: Vec<OverlapJson
         wall_seconds: played.wall_seconds,
         devices: devices(forecast, played),
         steps: steps.collect(),
-        overlaps,
+        overlaps: overlaps.into_iter().filter_map(|(_, tried)| tried.ok()).collect(),
     }
 }
 
@@ -166,7 +173,7 @@ fn device(forecast: &Forecast, stage: usize, slice: &Slice, spent: Spent) -> Dev
     }
 }
 
-fn human(forecast: &Forecast, played: &Played, overlaps: &[OverlapJson]) -> String {
+fn human(forecast: &Forecast, played: &Played, overlaps: &[Tried]) -> String {
     let title = format!("{} on {}", forecast.plan.model.name, forecast.cluster.name);
     let mut text = format!("{}\n{}", styled(BOLD, &title), facts(&told(forecast, played)));
     let part = |title: &str, table: Table| format!("\n{}\n{}", styled(BOLD, title), table.show());
@@ -295,18 +302,26 @@ fn steps_table(forecast: &Forecast, played: &Played) -> Table {
     table
 }
 
-fn overlaps_table(forecast: &Forecast, overlaps: &[OverlapJson]) -> Table {
+fn overlaps_table(forecast: &Forecast, overlaps: &[Tried]) -> Table {
     let mut table = Table::new(&["<overlap", "micro-batches", "time", "bubble", "<"]);
     let chosen = forecast.plan.steps.as_ref().map(|steps| steps.overlap);
-    for overlap in OVERLAPS {
-        let Some(one) = overlaps.iter().find(|one| one.overlap == overlap) else {
-            let none = || "–".to_string();
-            table.row(vec![name(overlap).into(), none(), none(), none(), "takes two micro-batches in flight".into()]);
-            continue;
+    for (overlap, tried) in overlaps {
+        let (figures, mark) = match tried {
+            Ok(one) => ([one.micro_batches.to_string(), si(one.seconds, "s"), percent(one.bubble)], mark(one, chosen)),
+            Err(unfit) => (["–".into(), "–".into(), "–".into()], why_not(unfit)),
         };
-        let mark = if chosen == Some(one.overlap) { "◂ this plan" } else { "" };
-        let (time, bubble) = (si(one.seconds, "s"), percent(one.bubble));
-        table.row(vec![name(one.overlap).into(), one.micro_batches.to_string(), time, bubble, mark.into()]);
+        table.row([vec![name(*overlap).into()], figures.to_vec(), vec![mark]].concat());
     }
     table
+}
+
+fn mark(one: &OverlapJson, chosen: Option<Overlap>) -> String {
+    if chosen == Some(one.overlap) { "◂ this plan".into() } else { "".into() }
+}
+
+fn why_not(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Alone => "takes two micro-batches in flight".into(),
+        Unfit::At(what) => format!("does not fit: {what}"),
+    }
 }

@@ -1,9 +1,9 @@
 //! PLAN|MODEL on the command line: a plan file, or a model and the cut that the flags make.
 
 use crate::cut::{CutArgs, Demand, parse_plan};
-use crate::error::Failure;
+use crate::error::{Failure, both};
 use crate::model::{Model, read_text};
-use crate::place::Site;
+use crate::place::{ClusterArgs, Site};
 use headsaw::plan::Plan;
 use headsaw::spec::model::ModelSpec;
 use std::collections::BTreeMap;
@@ -54,6 +54,15 @@ impl Subject {
             Subject::Plan(plan) => cut.over(Plan::clone(plan), demand, site),
             Subject::Model(model) => cut.fresh(&model.spec, model.hash(), demand, site),
         }
+    }
+
+    /// The plan with the flags on top and the cluster that it is for; all that is wrong with either.
+    pub fn placed(&self, cut: &CutArgs, cluster: &ClusterArgs) -> Result<(Plan, Option<Site>), Failure> {
+        let site = cluster.site(self.base());
+        let plan = self.plan(cut, None, site.as_ref().ok().and_then(Option::as_ref));
+        let (site, plan) = both(site, plan)?;
+        let site = site.map(|site| site.sized(&plan)).transpose()?;
+        Ok((plan, site))
     }
 }
 

@@ -138,11 +138,7 @@ fn told_of(run: &[Violation]) -> String {
 
 /// The plan, and the cluster that it is for.
 fn find(args: &Args) -> Result<(Plan, Option<Site>), Failure> {
-    let subject = Subject::find(&args.subject, &args.cut)?;
-    let site = args.cluster.site(subject.base())?;
-    let plan = subject.plan(&args.cut, None, site.as_ref())?;
-    let site = site.map(|site| site.sized(&plan)).transpose()?;
-    Ok((plan, site))
+    Subject::find(&args.subject, &args.cut)?.placed(&args.cut, &args.cluster)
 }
 
 fn report<'a>(args: &Args, plan: &'a Plan, program: Option<&Program>, violations: &[Violation]) -> Json<'a> {

@@ -214,7 +214,14 @@ fn equal_replicas_cost_what_one_costs() {
     assert_eq!(many["replicas"], 512);
     let ratio = many["tokens_per_second_all"].as_f64().unwrap() / one["tokens_per_second_all"].as_f64().unwrap();
     assert!((ratio - 512.0).abs() < 1e-9);
-    assert_eq!(json(&["simulate", "demo", "--tp", "2", "--cluster", "h100x4+a100x4"])["replicas"], 2, "of one kind");
+    let replicas = |cluster: &str, tp: &str| {
+        json(&["simulate", "demo", "--tp", tp, "--cluster", cluster, "--lanes", "1"])["replicas"].clone()
+    };
+    let gpus =
+        |cluster: &str, tp: &str| json(&["simulate", "demo", "--tp", tp, "--cluster", cluster])["replicas"].clone();
+    assert_eq!((gpus("h100x4+a100x4", "2"), gpus("h100x4+a100x4", "8")), (2.into(), 1.into()), "of the first kind");
+    assert_eq!(gpus("h100x4+h100x4", "2"), 4, "of one kind, written twice");
+    assert_eq!((replicas("localx8", "1"), replicas("localx8", "2")), (1.into(), 1.into()), "they share the cores");
 }
 
 #[test]
@@ -237,6 +244,21 @@ fn overlaps_stand_side_by_side_and_auto_is_the_fastest() {
 }
 
 #[test]
+fn an_overlap_that_does_not_fit_is_not_taken() {
+    let args = ["simulate", "llama-3.1-8b", "--cluster", "h100", "--prompt", "16384", "--prompt-chunk", "8192"];
+    let args = [&args[..], &["--context", "65536", "--steps", "5", "--chunk", "1", "--overlap"]].concat();
+    let with = |overlap: &'static str| [&args[..], &[overlap]].concat();
+    let shown = json(&with("auto"));
+    assert_eq!(shown["cut"]["steps"]["overlap"], "heads");
+    let bytes = |field: &str| shown["devices"][0][field].as_u64().unwrap();
+    assert!(bytes("memory_bytes_peak") <= bytes("memory_bytes"));
+    let tried: Vec<&Value> = shown["overlaps"].as_array().unwrap().iter().map(|one| &one["overlap"]).collect();
+    assert_eq!(tried, ["none", "heads"]);
+    assert!(good(&with("auto")).contains("does not fit: memory of device 0"));
+    refused(&with("tokens"), "memory of device 0: expected at most 79.6 GiB");
+}
+
+#[test]
 fn prompts_go_through_in_chunks() {
     let simulate = ["simulate", "demo", "--lanes", "1"];
     let cut = |more: &[&str]| json(&[&simulate[..], more].concat())["cut"].clone();
@@ -245,6 +267,11 @@ fn prompts_go_through_in_chunks() {
     let shown = cut(&["-p", "500", "--pp", "2"]);
     assert_eq!((&shown["micro_batches"], &shown["prompt_chunk"]), (&2.into(), &250.into()));
     assert_eq!(cut(&["-p", "1", "--pp", "4"])["micro_batches"], 1);
+    let shown = cut(&["-p", "200", "--batch", "4", "--prompt-chunk", "100"]);
+    assert_eq!((&shown["prompt_chunk"], &shown["batch"]), (&100.into(), &4.into()), "of one sequence");
+    let of_a_grain = json(&["grain", "demo", "--cluster", "h100x2", "-p", "200", "--batch", "4"]);
+    assert_eq!(of_a_grain["cut"]["prompt_chunk"], of_a_grain["load"]["tokens"]);
+    assert_eq!(cut(&["-p", "200", "--batch", "4", "--prompt-chunk", "64", "--for", "decode"])["prompt_chunk"], 64);
     // A plan keeps its chunks: three of them through two slots, the last of which carries nothing.
     let folder = folder("chunks");
     let plan = good(&["plan", "demo", "--lanes", "1", "--pp", "2", "--prompt-chunk", "100", "--context", "300"]);
@@ -353,15 +380,29 @@ fn what_can_not_be_simulated_is_refused() {
     for cluster in ["h100x0", "h100x99999999999", "", "+"] {
         refused(&["simulate", "smolm2-135m", "--cluster", cluster], "--cluster ");
     }
-    let all_at_once: [(&[&str], [&str; 2]); 3] = [
+    refused(
+        &["simulate", "demo", "--cluster", "localx8", "--dp", "2"],
+        "--dp 2: the devices of localx8 share the cores",
+    );
+    let all_at_once: [(&[&str], [&str; 2]); 4] = [
         (&["smolm2-135m", "--cluster", "h10x8"], ["did you mean smollm2-135m?", "--cluster h10x8: no such cluster"]),
         (&["demo", "-p", "600", "--tp", "9"], ["--prompt 600: the model was made for 512", "--tp 9 of 8 heads"]),
+        (&["demo", "--cluster", "h10x8", "--tp", "99"], ["did you mean h100x8?", "--tp 99 of 8 heads"]),
         (&["demo", "--cluster", "h100x2", "--tp", "4", "--dp", "2"], ["at most 2, as h100x2 has", "--dp 2: "]),
     ];
     for (args, says) in all_at_once {
         says.iter().for_each(|says| refused(&[&["simulate"], args].concat(), says));
     }
+    for verb in ["plan", "verify", "grain"] {
+        let both = ["did you mean h100x8?\n", "--tp 99 of 8 heads"];
+        both.iter().for_each(|says| refused(&[verb, "demo", "--cluster", "h10x8", "--tp", "99"], says));
+    }
     let folder = folder("no_simulation");
+    let bad = file(&folder, "bad.toml", "format = 1\n[[devices]]\nkind = \"h10\"\ncount = -8\n");
+    let ran = headsaw(&["simulate", "demo", "--cluster", &bad]);
+    let lines: Vec<&str> = ran.err.trim_start_matches("error: ").lines().collect();
+    assert!(lines.len() > 2, "{}", ran.err);
+    assert!(lines.iter().all(|line| line.starts_with(&format!("--cluster {bad}: line "))), "{}", ran.err);
     let text = good(&["plan", "demo", "--lanes", "1"]);
     for (from, to) in [("\"micros\": 1", "\"micros\": 0"), ("\"tokens\": 512", "\"tokens\": 0")] {
         assert!(text.contains(from), "{from}");

@@ -103,7 +103,7 @@ fn report<'a>(forecast: &'a Forecast, grain: &'a Grain, loss: f64) -> Json<'a> {
     Json {
         model: &forecast.plan.model.name,
         cluster: &forecast.cluster.name,
-        cut: CutJson::of(&forecast.plan),
+        cut: forecast.cut(),
         replicas: forecast.replicas,
         phase: forecast.scene.phase,
         load: LoadJson::of(grain.load),

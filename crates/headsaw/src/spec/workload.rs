@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Workload {
     /// Sequences that one micro-batch can carry while it generates (one token each).
     pub batch: u32,
-    /// Tokens of a prompt that go through together: the prompt chunk.
+    /// Rows (tokens) of prompts that go through together in a micro-batch: the prompt chunk, or as many chunks as there
+    /// are sequences that go together.
     pub tokens: u32,
     /// Micro-batches in flight.
     pub micros: u32,
