@@ -12,6 +12,9 @@ use headsaw::units::{Bytes, Seconds};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// Actions that a picture on the terminal is made of at most, about half a gigabyte.
+const GANTT_MOST: usize = 3_000_000;
+
 /// Which pictures are wanted.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PictureArgs {
@@ -123,12 +126,24 @@ impl PictureArgs {
         Ok(())
     }
 
+    /// Actions that are drawn at most: the file's; on the terminal, which shows all at once, many.
+    fn most(&self) -> usize {
+        let file = self.output.as_deref().and_then(|path| Form::of(path).ok()).map(Form::most);
+        file.into_iter().chain(self.gantt.then_some(GANTT_MOST)).max().unwrap_or(0)
+    }
+
     fn picture(&self, forecast: &Forecast, played: &Played) -> Picture {
         let window = self.window.unwrap_or(Window { from: played.window.0, to: played.window.1 });
         let plan = &forecast.plan;
         let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
         let title = format!("{} on {}: tp {tp} × pp {}", plan.model.name, forecast.cluster.name, plan.stages.len());
-        let view = View { title, from: Some(Seconds(window.from)), to: Some(Seconds(window.to)), slot: None };
+        let view = View {
+            title,
+            from: Some(Seconds(window.from)),
+            to: Some(Seconds(window.to)),
+            most: Some(self.most()),
+            slot: None,
+        };
         let mut picture = Picture::new(&played.program, &played.trace, Some(&forecast.rounds), view);
         let at = picture.window.0;
         let held = (0..).zip(played.spent(plan));

@@ -85,6 +85,10 @@ fn long_traces_are_cut_and_say_so() {
     assert!(drawn.matches("<rect class=\"").count() <= svg::BARS_MOST + 40);
     assert!(drawn.contains("actions outside are left out"), "{}", &drawn[drawn.len() - 600..]);
     assert_eq!(chrome(&picture).matches("\"ph\":\"X\"").count(), trace.spans.len());
+    let few = Picture::new(&program, &trace, Some(&rounds), View { most: Some(1000), ..View::default() });
+    assert!((900..=1000).contains(&few.bars.len()), "{}", few.bars.len());
+    assert_eq!(few.bars.len() + few.left_out, trace.spans.len());
+    assert_eq!(few.bars, picture.limited(1000).bars);
 }
 
 proptest! {

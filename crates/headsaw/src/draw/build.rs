@@ -15,6 +15,7 @@ impl Picture {
         let (first, last) = trace.ends();
         let from = view.from.map_or(first.0, |from| from.0);
         let to = view.to.map_or(last.0, |to| to.0).max(from);
+        let to = view.most.and_then(|most| end_of_first(most, trace, (from, to))).unwrap_or(to);
         let chunks = chunks(program);
         let seen = |span: &&Span| span.end.0 >= from && span.start.0 <= to;
         let spans: Vec<&Span> = trace.spans.iter().filter(seen).collect();
@@ -40,6 +41,14 @@ impl Picture {
             memory: Vec::new(),
         }
     }
+}
+
+/// Where a window has to end for so many actions at most; none where there are no more.
+fn end_of_first(most: usize, trace: &Trace, (from, to): (f64, f64)) -> Option<f64> {
+    let seen = trace.spans.iter().filter(|span| span.end.0 >= from && span.start.0 <= to);
+    let mut starts: Vec<f64> = seen.map(|span| span.start.0).collect();
+    let more = starts.len() > most;
+    more.then(|| starts.select_nth_unstable_by(most, f64::total_cmp).1.next_down().max(from))
 }
 
 /// The chunks of heads that a program has, in order.

@@ -34,6 +34,8 @@ pub struct View {
     pub from: Option<Seconds>,
     /// Nothing that begins after; the trace's end where it does not say.
     pub to: Option<Seconds>,
+    /// At most so many actions, the first; all where it does not say.
+    pub most: Option<usize>,
     /// The axis counts slots of this length, and not seconds.
     pub slot: Option<Seconds>,
 }
@@ -256,7 +258,7 @@ impl Picture {
         self.rows.chunk_by(|a, b| a.device == b.device)
     }
 
-    /// Kinds of actions that take time, in the order of a layer, each with whether it is an exchange.
+    /// Kinds of actions that take time, in the order of a layer.
     pub fn kinds(&self) -> Vec<Kind> {
         let mut kinds: Vec<Kind> =
             self.bars.iter().filter(|bar| self.inside(bar).is_some()).map(|bar| bar.kind).collect();
