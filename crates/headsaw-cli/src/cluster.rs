@@ -5,6 +5,7 @@ use crate::output::{BOLD, grouped, print, print_json, si, styled};
 use crate::table::{Table, facts};
 use headsaw::spec::cluster::{self, Cluster, DeviceGroup, DeviceKind, Gpu, Level, Precision, Prices, Wiring, presets};
 use headsaw::spec::model::Dtype;
+use headsaw::spec::short;
 use headsaw::units::Bytes;
 use serde::Serialize;
 use std::io::Read;
@@ -25,6 +26,20 @@ pub fn find(given: &str) -> Result<Cluster, Failure> {
     Ok(here(cluster))
 }
 
+/// Finds the cluster that a plan names. A plan comes from anywhere: it reads no file but a cluster's.
+pub fn find_planned(given: &str) -> Result<Cluster, Failure> {
+    if is_toml(given) {
+        return read(given);
+    }
+    if given.contains(['/', '\\']) {
+        let given = short(given);
+        return Err(Failure::Input(format!(
+            "{given}: expected a preset with a count, as h100x8, or a path that ends in .toml"
+        )));
+    }
+    presets::parse(given).map(here).map_err(Failure::Input)
+}
+
 fn is_file(given: &str) -> bool {
     is_toml(given) || given.contains(['/', '\\']) || Path::new(given).is_file()
 }
@@ -34,13 +49,14 @@ pub fn is_toml(given: &str) -> bool {
     Path::new(given).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
-fn read(given: &str) -> Result<Cluster, Failure> {
+fn read(path: &str) -> Result<Cluster, Failure> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(given).map_err(|e| Failure::reading(given, &e))?;
+    let given: &str = &short(path);
+    let file = std::fs::File::open(path).map_err(|e| Failure::reading(given, &e))?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| Failure::reading(given, &e))?;
     let text = String::from_utf8(bytes)
         .map_err(|e| Failure::Input(format!("{given}: byte {}: not UTF-8 text", e.utf8_error().valid_up_to())))?;
-    let name = Path::new(given).file_stem().map_or(given.into(), |stem| stem.to_string_lossy());
+    let name = Path::new(path).file_stem().map_or(given.into(), |stem| stem.to_string_lossy());
     cluster::read(&name, &text).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|problem| format!("{given}: {problem}")).collect();
         Failure::Input(lines.join("\n"))

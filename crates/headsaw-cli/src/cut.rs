@@ -404,8 +404,32 @@ pub fn parse_plan(name: &str, text: &str) -> Result<Plan, Failure> {
     serde_json::from_str(text).map_err(|e| {
         let what = e.to_string();
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-        Failure::Input(format!("{name}: line {}, column {}: {what}", e.line(), e.column()))
+        Failure::Input(format!("{name}: line {}, column {}: {}", e.line(), e.column(), plain(what)))
     })
+}
+
+/// The objects of a plan: as the program calls them, and what they are in the file.
+const OBJECTS: [(&str, &str); 8] = [
+    (
+        "struct HeadSteps",
+        r#"`steps`, as {"cut": "project|attend|merge", "lanes": [0, 1, 2], "chunk": 1, "overlap": "heads"}"#,
+    ),
+    ("struct Plan", "a plan, an object as `headsaw plan` writes it"),
+    ("struct ModelSpec", "`model`, an object as `headsaw plan` writes it"),
+    ("struct Workload", "`workload`, an object as `headsaw plan` writes it"),
+    ("struct Numerics", r#"`numerics`, as {"activations": "int8", "kv": "f16"}"#),
+    ("struct Device", r#"one of `devices`, as {"name": "cpu 0", "weight": 1.0}"#),
+    ("struct Stage", r#"one of `stages`, as {"layers": "0..2", "slices": […]}"#),
+    ("struct Slice", "one of `slices`, an object as `headsaw plan` writes it"),
+];
+
+/// What is wrong with a plan's file, in the words of the file.
+fn plain(what: &str) -> String {
+    let Some((before, wanted)) = what.split_once("struct ") else { return what.into() };
+    let end = wanted.find(|c: char| !c.is_alphanumeric()).unwrap_or(wanted.len());
+    let name = format!("struct {}", &wanted[..end]);
+    let known = OBJECTS.iter().find(|(known, _)| *known == name);
+    known.map_or_else(|| what.into(), |(_, words)| format!("{before}{words}"))
 }
 
 /// Is the plan for this model? Names and data types may differ: the shape decides, and the hash where both have one.

@@ -62,7 +62,7 @@ impl ForecastArgs {
     /// The same with other defaults for what the flags of the cut leave open.
     pub fn resolve_as(&self, usual: impl Fn(&Subject, &Site, &CutArgs) -> CutArgs) -> Result<Forecast, Failure> {
         let subject = Subject::find(&self.subject, &self.cut);
-        let site = self.cluster.site(subject.as_ref().ok().and_then(Subject::base));
+        let site = self.cluster.site(subject.as_ref().ok().and_then(Subject::named));
         let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
         let subject = match subject {
             Ok(subject) => subject,

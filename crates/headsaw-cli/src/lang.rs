@@ -69,6 +69,11 @@ pub struct Words {
     pub calibrate: &'static str,
 }
 
+/// A speed-up in words: below 1 it is told the other way round.
+fn compared(gain: f64, faster: &str, slower: &str) -> String {
+    if gain >= 1.0 { format!("{gain:.2} {faster}") } else { format!("{:.1} {slower}", 1.0 / gain) }
+}
+
 const ENGLISH: Words = Words {
     opening: |layers, heads, size| {
         format!("A small Transformer ({layers} layers, {heads} heads, {size}, inside this program), cut twice.")
@@ -98,10 +103,12 @@ const ENGLISH: Words = Words {
     },
     speedups: |gains| {
         format!(
-            "How much faster: {:.2} times where steps are equal and lanes their own; {:.2} on a lane a step of each device here;\n\
-             {:.2} with this model's steps on the cores of this machine, which all lanes share (predicted); measured: not yet,\n\
-             the runtime does each layer's steps on all lanes together.",
-            gains.ideal, gains.on_lanes, gains.with_real_steps
+            "How much faster: {:.2} times in the ideal; {:.2} times with equal steps on three lanes of a device; with this model's\n\
+             steps on the cores of this machine, which all lanes share, {} (predicted). Measured: not yet, the runtime does\n\
+             each layer's steps on all lanes together.",
+            gains.ideal,
+            gains.on_lanes,
+            compared(gains.with_real_steps, "times as fast", "times slower")
         )
     },
     uncut: |heads| format!("Uncut: 1 device with all {heads} heads"),
@@ -145,9 +152,11 @@ const CHINESE: Words = Words {
     },
     speedups: |gains| {
         format!(
-            "能快多少：各步等长且各有通道，{:.2} 倍；本机每个设备每步一条通道，{:.2} 倍；\n\
-             按本模型的真实步长、所有通道共享本机核心，{:.2} 倍（预测）；实测：尚无，运行时各通道一起做每一步。",
-            gains.ideal, gains.on_lanes, gains.with_real_steps
+            "能快多少：理想值 {:.2} 倍；各步等长、每个设备三条通道，{:.2} 倍；\n\
+             按本模型的真实步长、所有通道共享本机核心，{}（预测）；实测：尚无，运行时各通道一起做每一步。",
+            gains.ideal,
+            gains.on_lanes,
+            compared(gains.with_real_steps, "倍", "倍的耗时，反而更慢")
         )
     },
     uncut: |heads| format!("不切：1 个设备，全部 {heads} 个头"),
@@ -161,3 +170,17 @@ const CHINESE: Words = Words {
     calibrate: "（预测：用两个 Zen 4 核心的数据推演同一个程序；headsaw calibrate 测量本机，headsaw grain 与 headsaw simulate\n\
                 回答其他机器的情况。）",
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slower_is_said_to_be() {
+        let gains = Speedups { ideal: 1.5, on_lanes: 1.5, with_real_steps: 1.0 / 3.0, measured: None };
+        let told = |lang: Lang| (lang.words().speedups)(&gains);
+        assert!(told(Lang::En).contains("3.0 times slower") && told(Lang::Zh).contains("3.0 倍的耗时"));
+        let gains = Speedups { with_real_steps: 1.25, ..gains };
+        assert!((Lang::En.words().speedups)(&gains).contains("1.25 times as fast"));
+    }
+}

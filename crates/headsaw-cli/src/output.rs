@@ -123,6 +123,16 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     })
 }
 
+/// So many of something: `1 prompt`, `2 prompts`, `2 micro-batches`.
+pub fn counted(number: u64, what: &str) -> String {
+    let ending = match number {
+        1 => "",
+        _ if what.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {what}{ending}", grouped(number))
+}
+
 /// A number with its thousands apart: `134,515,008`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

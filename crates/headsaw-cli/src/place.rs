@@ -3,8 +3,11 @@
 use crate::cluster::{self, LOCAL};
 use crate::cut::CutArgs;
 use crate::error::Failure;
+use crate::output::counted;
+use crate::progress::Waiting;
 use headsaw::plan::Plan;
 use headsaw::spec::cluster::{Cluster, DeviceId, DeviceKind, Prices};
+use headsaw::spec::short;
 use headsaw::verify::{self, Violation};
 
 /// What the devices are.
@@ -25,23 +28,27 @@ pub struct Site {
 }
 
 impl ClusterArgs {
-    /// The cluster of the flag, else the plan's, if either names one.
-    pub fn site(&self, base: Option<&Plan>) -> Result<Option<Site>, Failure> {
-        let named = self.cluster.clone().or_else(|| base.and_then(|plan| plan.cluster.clone()));
-        named.map(|given| Site::find(&given)).transpose()
+    /// The cluster of the flag, else that of a plan (file and name), if either names one.
+    pub fn site(&self, planned: Option<(&str, &str)>) -> Result<Option<Site>, Failure> {
+        match (&self.cluster, planned) {
+            (Some(given), _) => Site::find(given).map(Some),
+            (None, Some((file, given))) => Site::planned(file, given).map(Some),
+            (None, None) => Ok(None),
+        }
     }
 }
 
 impl Site {
     /// Finds a cluster.
     pub fn find(given: &str) -> Result<Site, Failure> {
-        let cluster = cluster::find(given).map_err(|failure| match failure {
-            Failure::Input(message) => {
-                let lines: Vec<String> = message.lines().map(|line| format!("--cluster {line}")).collect();
-                Failure::Input(lines.join("\n"))
-            }
-            other => other,
-        })?;
+        let cluster = cluster::find(given).map_err(|failure| told_at("--cluster ", failure))?;
+        Ok(Site { given: given.into(), cluster })
+    }
+
+    /// Finds the cluster that a plan names.
+    fn planned(file: &str, given: &str) -> Result<Site, Failure> {
+        let cluster = cluster::find_planned(given);
+        let cluster = cluster.map_err(|failure| told_at(&format!("{file}: field cluster: "), failure))?;
         Ok(Site { given: given.into(), cluster })
     }
 
@@ -65,17 +72,28 @@ impl Site {
         plan.cluster.as_deref() != Some(&self.given)
     }
 
-    /// Names the plan's devices, and says what memory they have. What a plan for this cluster says already stays.
+    /// Names the plan's devices after their kinds, and says what memory they have: no more than their kind has, and
+    /// of a plan for this cluster no more than it says.
     pub fn put(&self, plan: &mut Plan) {
         let new = self.is_new_to(plan);
         plan.cluster = Some(self.given.clone());
         for (id, device) in plan.devices.iter_mut().enumerate() {
-            let kind = self.cluster.kind(DeviceId(id as u32));
-            if let Some(kind) = kind.filter(|_| new || device.memory.is_none()) {
-                device.name = format!("{} {id}", kind.name);
-                device.memory = Some(kind.memory_bytes);
-            }
+            let Some(kind) = self.cluster.kind(DeviceId(id as u32)) else { continue };
+            device.name = format!("{} {id}", kind.name);
+            let own = device.memory.filter(|_| !new).unwrap_or(kind.memory_bytes);
+            device.memory = Some(own.min(kind.memory_bytes));
         }
+    }
+}
+
+/// Every line of a failure, with where it is before it.
+fn told_at(place: &str, failure: Failure) -> Failure {
+    match failure {
+        Failure::Input(message) => {
+            let lines: Vec<String> = message.lines().map(|line| format!("{place}{line}")).collect();
+            Failure::Input(lines.join("\n"))
+        }
+        other => other,
     }
 }
 
@@ -86,18 +104,36 @@ pub const MEMORY: &str = "memory of ";
 pub fn violations(plan: &Plan, site: Option<&Site>, cut: &CutArgs) -> Vec<Violation> {
     let (count, given) = (plan.devices.len(), site.map_or("", |site| &site.given));
     if let Some(there) = site.map(|site| site.cluster.devices()).filter(|there| count > *there as usize) {
-        let expected = format!("at most {there}, as {given} has (tp × pp)");
+        let expected = format!("at most {there}, as {} has (tp × pp)", short(given));
         return vec![Violation { at: "devices".into(), expected, got: count.to_string() }];
     }
+    let _waiting = Waiting::begin("checking the plan");
     let mut found = verify::plan(plan);
     let memory = |violation: &Violation| violation.at.starts_with(MEMORY);
     if let Some(site) = site
         && found.iter().all(memory)
         && let Some(first) = found.first_mut()
     {
-        first.expected += &format!(" ({})", what_would_fit(plan, site, cut));
+        let hint = own_memory(plan, site).unwrap_or_else(|| what_would_fit(plan, site, cut));
+        first.expected += &format!(" ({hint})");
     }
     found
+}
+
+/// What the plan takes from its devices, where it would fit without that.
+fn own_memory(plan: &Plan, site: &Site) -> Option<String> {
+    let mut whole = plan.clone();
+    let mut less = Vec::new();
+    for (id, device) in whole.devices.iter_mut().enumerate() {
+        let kind = site.cluster.kind(DeviceId(id as u32))?;
+        if device.memory.is_some_and(|own| own < kind.memory_bytes) {
+            less.push(format!("devices[{id}].memory: the {} has {}", kind.name, kind.memory_bytes));
+            device.memory = Some(kind.memory_bytes);
+        }
+    }
+    let first = less.first()?;
+    let more = if less.len() > 1 { format!(", and so for {} more", less.len() - 1) } else { "".into() };
+    verify::plan(&whole).is_empty().then(|| format!("so says the plan in {first}{more}; with that it would fit"))
 }
 
 /// The smallest cut into more parts that fits: over more heads' devices first, then into more stages.
@@ -117,7 +153,11 @@ fn what_would_fit(plan: &Plan, site: &Site, cut: &CutArgs) -> String {
             return format!("--tp {tp} --pp {pp} would fit");
         }
     }
-    format!("no cut over the {most} device(s) of {} fits: take more devices, or a smaller batch or context", site.given)
+    format!(
+        "no cut over the {} of {} fits: take more devices, or a smaller batch or context",
+        counted(u64::from(most), "device"),
+        short(&site.given)
+    )
 }
 
 /// Cuts that are tried before giving up.

@@ -46,7 +46,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let model = Model::find(&args.model)?;
     let file = (args.output.as_os_str() != "-").then_some(&args.output);
     file.map_or(Ok(()), |path| output::writable(path))?;
-    let subject = args.cut.base(&model)?.map_or(Subject::Model(Box::new(model)), |plan| Subject::Plan(Box::new(plan)));
+    let subject = Subject::of(model, &args.cut)?;
     let (plan, site) = subject.placed(&args.cut, &args.cluster)?;
     let violations = place::violations(&plan, site.as_ref(), &args.cut);
     if site.is_some() && !violations.is_empty() {

@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Waits shorter than this need no bar.
@@ -55,5 +57,41 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// A word that shows up when work of unknown length takes long, on a terminal only; gone when this is dropped.
+#[derive(Debug)]
+pub struct Waiting(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Waiting {
+    /// Work begins.
+    pub fn begin(what: &'static str) -> Waiting {
+        if !std::io::stderr().is_terminal() {
+            return Waiting(None);
+        }
+        let (over, ended) = mpsc::channel::<()>();
+        let shown = thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let bar = ProgressBar::new_spinner().with_message(what);
+            bar.enable_steady_tick(TICK);
+            let _ = ended.recv();
+            bar.finish_and_clear();
+        });
+        Waiting(Some((over, shown)))
+    }
+}
+
+/// Time between two pictures of what turns.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some((over, shown)) = self.0.take() {
+            drop(over);
+            let _ = shown.join();
+        }
     }
 }

@@ -3,10 +3,12 @@
 use crate::cut::CutJson;
 use crate::error::Failure;
 use crate::forecast::{Forecast, ForecastArgs, OVERLAPS, Unfit};
-use crate::output::{BOLD, grouped, print, print_json, si, styled};
+use crate::output::{BOLD, counted, grouped, print, print_json, si, styled};
 use crate::picture::PictureArgs;
 use crate::played::{Played, Spent};
+use crate::progress::Waiting;
 use crate::scene::Phase;
+use crate::steps::heads_of_a_device;
 use crate::table::{Table, facts};
 use headsaw::plan::{Overlap, Slice};
 use headsaw::spec::cluster::DeviceId;
@@ -87,12 +89,17 @@ struct OverlapJson {
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     args.picture.check()?;
     let forecast = args.forecast.resolve()?;
+    let waiting = Waiting::begin("simulating");
     let played = forecast.play()?;
     let overlaps = overlaps(&forecast, &played)?;
     if json {
-        print_json(&report(&forecast, &played, overlaps))?;
+        let report = report(&forecast, &played, overlaps);
+        drop(waiting);
+        print_json(&report)?;
     } else {
-        print(&human(&forecast, &played, &overlaps))?;
+        let text = human(&forecast, &played, &overlaps);
+        drop(waiting);
+        print(&text)?;
     }
     args.picture.draw(&forecast, &played, json)
 }
@@ -221,7 +228,8 @@ fn cut_words(forecast: &Forecast) -> String {
     };
     words += &format!("; {}", plan.workload.numerics.activations.precision().name());
     if let Some(steps) = &plan.steps {
-        words += &format!("; {}, {} head(s) at a time, overlap {}", steps.cut, steps.chunk, name(steps.overlap));
+        let heads = counted(u64::from(steps.chunk.min(heads_of_a_device(plan))), "head");
+        words += &format!("; {}, {heads} at a time, overlap {}", steps.cut, name(steps.overlap));
     }
     words
 }
@@ -240,15 +248,16 @@ fn work_words(forecast: &Forecast) -> String {
     let first = rounds[0][0];
     match scene.phase {
         Phase::Prefill => format!(
-            "{} prompt(s) of {} tokens in chunks of {}, {micros} in flight",
-            scene.sequences,
-            grouped(u64::from(scene.prompt)),
+            "{} of {} in chunks of {}, {micros} in flight",
+            counted(u64::from(scene.sequences), "prompt"),
+            counted(u64::from(scene.prompt), "token"),
             grouped(u64::from(first.tokens))
         ),
         Phase::Decode => format!(
-            "{} sequence(s) in {micros} micro-batch(es), {} tokens in the cache of each",
-            grouped(u64::from(scene.sequences)),
-            grouped(u64::from(scene.prompt))
+            "{} in {}, {} in the cache of each",
+            counted(u64::from(scene.sequences), "sequence"),
+            counted(u64::from(micros), "micro-batch"),
+            counted(u64::from(scene.prompt), "token")
         ),
     }
 }
@@ -261,34 +270,100 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// A row for each run of devices that do the same.
-fn devices_table(forecast: &Forecast, played: &Played) -> Table {
-    let columns = ["<devices", "<kind", "stage", "layers", "heads", "busy", "exchange", "waiting", "memory peak", "of"];
-    let mut table = Table::new(&columns);
-    let total = played.seconds();
-    let mut runs: Vec<(u32, u32, Vec<String>)> = Vec::new();
-    for device in devices(forecast, played) {
-        let share = |seconds: f64| percent(if total > 0.0 { seconds / total } else { 0.0 });
-        let cells = vec![
+/// Rows from which on stages that do nearly the same are told in one.
+const ROWS_MANY: usize = 9;
+/// Shares of the time that differ by no more are nearly the same.
+const NEARLY: f64 = 0.01;
+
+/// Devices that hold and do the same.
+struct Row {
+    devices: [u32; 2],
+    stages: [usize; 2],
+    layers: [u32; 2],
+    /// Kind, number of layers and of heads, memory held, memory there is.
+    holds: [String; 5],
+    /// Busy, exchange, waiting: of the time.
+    shares: [f64; 3],
+}
+
+impl Row {
+    fn new(device: DeviceJson, seconds: f64) -> Row {
+        let share = |part: f64| if seconds > 0.0 { part / seconds } else { 0.0 };
+        let holds = [
             device.kind,
-            device.stage.to_string(),
-            format!("{}..{}", device.layers[0], device.layers[1]),
+            (device.layers[1] - device.layers[0]).to_string(),
             (device.heads[1] - device.heads[0]).to_string(),
-            share(device.busy_seconds),
-            share(device.exchange_seconds),
-            share(device.waiting_seconds),
             device.memory_bytes_peak.to_string(),
             device.memory_bytes.map_or("–".into(), |bytes| bytes.to_string()),
         ];
-        match runs.last_mut() {
-            Some((_, last, same)) if *same == cells => *last = device.device,
-            _ => runs.push((device.device, device.device, cells)),
+        Row {
+            devices: [device.device; 2],
+            stages: [device.stage; 2],
+            layers: device.layers,
+            holds,
+            shares: [device.busy_seconds, device.exchange_seconds, device.waiting_seconds].map(share),
         }
     }
-    for (first, last, cells) in runs {
-        let name = if first == last { first.to_string() } else { format!("{first}–{last}") };
-        table.row([vec![name], cells].concat());
+
+    /// Does the other one look the same, in the same stage?
+    fn is_like(&self, other: &Row) -> bool {
+        self.stages == other.stages
+            && self.holds == other.holds
+            && self.shares.map(percent) == other.shares.map(percent)
     }
+
+    /// Does the other one do nearly the same, in whatever stage?
+    fn is_nearly(&self, other: &Row) -> bool {
+        let close = |(one, other): (&f64, &f64)| (one - other).abs() <= NEARLY;
+        self.holds == other.holds && self.shares.iter().zip(&other.shares).all(close)
+    }
+
+    /// One row for some: the shares are the mean.
+    fn of(run: &[Row]) -> Row {
+        let (first, last) = (&run[0], &run[run.len() - 1]);
+        let mean = |i: usize| run.iter().map(|row| row.shares[i]).sum::<f64>() / run.len() as f64;
+        Row {
+            devices: [first.devices[0], last.devices[1]],
+            stages: [first.stages[0], last.stages[1]],
+            layers: [first.layers[0], last.layers[1]],
+            holds: first.holds.clone(),
+            shares: [0, 1, 2].map(mean),
+        }
+    }
+
+    fn cells(self) -> Vec<String> {
+        let [kind, _, heads, memory, room] = self.holds;
+        let span =
+            |[first, last]: [u64; 2]| if first == last { first.to_string() } else { format!("{first}–{last}") };
+        let who = [span(self.devices.map(u64::from)), kind, span(self.stages.map(|stage| stage as u64))];
+        let what = [format!("{}..{}", self.layers[0], self.layers[1]), heads];
+        [who.to_vec(), what.to_vec(), self.shares.map(percent).to_vec(), vec![memory, room]].concat()
+    }
+}
+
+/// Runs of rows that are like their first.
+fn joined(rows: Vec<Row>, alike: fn(&Row, &Row) -> bool) -> Vec<Row> {
+    let mut runs: Vec<Vec<Row>> = Vec::new();
+    for row in rows {
+        match runs.last_mut() {
+            Some(run) if alike(&run[0], &row) => run.push(row),
+            _ => runs.push(vec![row]),
+        }
+    }
+    runs.iter().map(|run| Row::of(run)).collect()
+}
+
+/// A row for each run of devices that do the same; of many stages one for those that do nearly the same.
+fn devices_table(forecast: &Forecast, played: &Played) -> Table {
+    let columns = ["<devices", "<kind", "stage", "layers", "heads", "busy", "exchange", "waiting", "memory peak", "of"];
+    let mut table = Table::new(&columns);
+    let seconds = played.seconds();
+    let rows = devices(forecast, played).into_iter().map(|device| Row::new(device, seconds)).collect();
+    let mut rows = joined(rows, Row::is_like);
+    if rows.len() >= ROWS_MANY {
+        rows = joined(rows, Row::is_nearly);
+    }
+    rows.into_iter().for_each(|row| table.row(row.cells()));
     table
 }
 

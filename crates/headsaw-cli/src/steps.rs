@@ -1,6 +1,7 @@
 //! The second cut: flags that send chunks of heads through steps on the lanes of a device, and what they mean for a plan.
 
 use crate::error::Failure;
+use crate::output::counted;
 use crate::place::Site;
 use clap::ValueEnum;
 use headsaw::plan::{Flow, HeadSteps, Order, Overlap, Plan, StepCut};
@@ -97,7 +98,8 @@ impl StepArgs {
         let chunk = self.chunk.unwrap_or(usual);
         if chunk > heads {
             return Err(Failure::Input(format!(
-                "--chunk {chunk}: a device of this cut holds {heads} head(s) at most; take 1 to {heads}"
+                "--chunk {chunk}: a device of this cut holds {} at most; take 1 to {heads}",
+                counted(u64::from(heads), "head")
             )));
         }
         let usual = if apart || chunk < heads { Overlap::Heads } else { Overlap::None };

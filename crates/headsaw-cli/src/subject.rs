@@ -12,8 +12,8 @@ use std::path::Path;
 /// What a verb is about.
 #[derive(Debug)]
 pub enum Subject {
-    /// A plan: a file, or `--plan` of a model.
-    Plan(Box<Plan>),
+    /// A plan: a file, or `--plan` of a model; and the name of the file.
+    Plan(Box<Plan>, String),
     /// A model, to be cut by the flags.
     Model(Box<Model>),
 }
@@ -23,19 +23,27 @@ impl Subject {
     pub fn find(given: &str, cut: &CutArgs) -> Result<Subject, Failure> {
         let Some(text) = plan_text(Path::new(given))? else {
             let model = Model::find(given)?;
-            let base = cut.base(&model)?;
-            return Ok(base.map_or(Subject::Model(Box::new(model)), |plan| Subject::Plan(Box::new(plan))));
+            return Subject::of(model, cut);
         };
         if let Some(other) = &cut.plan {
             return Err(Failure::Input(format!("{given}: a plan already; leave out --plan {}", other.display())));
         }
-        Ok(Subject::Plan(Box::new(parse_plan(given, &text)?)))
+        Ok(Subject::Plan(Box::new(parse_plan(given, &text)?), given.into()))
+    }
+
+    /// A model, or the plan of `--plan` for it.
+    pub fn of(model: Model, cut: &CutArgs) -> Result<Subject, Failure> {
+        let file = cut.plan.as_ref().map_or_else(String::new, |path| path.display().to_string());
+        Ok(match cut.base(&model)? {
+            Some(plan) => Subject::Plan(Box::new(plan), file),
+            None => Subject::Model(Box::new(model)),
+        })
     }
 
     /// The shape of the model.
     pub fn model(&self) -> &ModelSpec {
         match self {
-            Subject::Plan(plan) => &plan.model,
+            Subject::Plan(plan, _) => &plan.model,
             Subject::Model(model) => &model.spec,
         }
     }
@@ -43,7 +51,15 @@ impl Subject {
     /// The plan that there is already.
     pub fn base(&self) -> Option<&Plan> {
         match self {
-            Subject::Plan(plan) => Some(plan),
+            Subject::Plan(plan, _) => Some(plan),
+            Subject::Model(_) => None,
+        }
+    }
+
+    /// The cluster that the plan names, and the file that it does so in.
+    pub fn named(&self) -> Option<(&str, &str)> {
+        match self {
+            Subject::Plan(plan, file) => plan.cluster.as_deref().map(|cluster| (file.as_str(), cluster)),
             Subject::Model(_) => None,
         }
     }
@@ -51,14 +67,14 @@ impl Subject {
     /// The plan with the flags on top.
     pub fn plan(&self, cut: &CutArgs, demand: Option<Demand>, site: Option<&Site>) -> Result<Plan, Failure> {
         match self {
-            Subject::Plan(plan) => cut.over(Plan::clone(plan), demand, site),
+            Subject::Plan(plan, _) => cut.over(Plan::clone(plan), demand, site),
             Subject::Model(model) => cut.fresh(&model.spec, model.hash(), demand, site),
         }
     }
 
     /// The plan with the flags on top and the cluster that it is for; all that is wrong with either.
     pub fn placed(&self, cut: &CutArgs, cluster: &ClusterArgs) -> Result<(Plan, Option<Site>), Failure> {
-        let site = cluster.site(self.base());
+        let site = cluster.site(self.named());
         let plan = self.plan(cut, None, site.as_ref().ok().and_then(Option::as_ref));
         let (site, plan) = both(site, plan)?;
         let site = site.map(|site| site.sized(&plan)).transpose()?;

@@ -2,7 +2,7 @@
 
 use crate::cut::{CutArgs, CutJson};
 use crate::error::Failure;
-use crate::output::{BAD, BOLD, GOOD, complain, grouped, print, print_json, styled};
+use crate::output::{BAD, BOLD, GOOD, complain, counted, grouped, print, print_json, styled};
 use crate::place::{self, ClusterArgs, Site};
 use crate::subject::Subject;
 use crate::table::{Table, facts};
@@ -270,6 +270,8 @@ fn told(plan: &Plan, program: &Program) -> Vec<(&'static str, String)> {
         Exchange::Gather => "gather: quantised parts of vectors",
     };
     let w = &plan.workload;
+    let sequences = counted(u64::from(w.sequences), "sequence");
+    let context = counted(u64::from(w.context), "token");
     let range = if sent.min == sent.max {
         grouped(sent.max)
     } else {
@@ -277,11 +279,14 @@ fn told(plan: &Plan, program: &Program) -> Vec<(&'static str, String)> {
     };
     vec![
         ("lanes", format!("{} ({} a device)", facts.lanes, facts.lanes / plan.devices.len().max(1))),
-        ("actions", format!("{} a round of {} micro-batch(es)", grouped(facts.actions as u64), w.micros)),
+        (
+            "actions",
+            format!("{} a round of {}", grouped(facts.actions as u64), counted(u64::from(w.micros), "micro-batch")),
+        ),
         ("channels", facts.channels.to_string()),
         ("exchange", exchange.into()),
         ("exchanges", format!("{} a layer", facts.exchanges_per_layer)),
         ("sent", format!("{range} bytes a token, layer and device")),
-        ("workload", format!("{} sequence(s) of {} tokens, prompts in chunks of {}", w.sequences, w.context, w.tokens)),
+        ("workload", format!("{sequences} of {context}, prompts in chunks of {}", grouped(u64::from(w.tokens)))),
     ]
 }

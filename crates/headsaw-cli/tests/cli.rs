@@ -1,5 +1,8 @@
 //! The real binary, as people and scripts use it.
 
+#[path = "cli/edited.rs"]
+mod edited;
+
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -374,7 +377,7 @@ fn what_can_not_be_simulated_is_refused() {
     assert!(too_large.err.contains("(--tp 2 --pp 1 would fit), got 13"), "{}", too_large.err);
     refused(
         &["verify", "llama-3.1-405b", "--cluster", "h100x8", "--tp", "8"],
-        "no cut over the 8 device(s) of h100x8 fits",
+        "no cut over the 8 devices of h100x8 fits",
     );
     refused(&["plan", "llama-3.1-70b", "--cluster", "h100x8", "--tp", "2"], "--tp 4 --pp 1 would fit");
     for cluster in ["h100x0", "h100x99999999999", "", "+"] {

@@ -133,3 +133,16 @@ fn wide_plans_are_answered() {
     plan.devices.truncate(60_000);
     assert!(verify::plan(&plan).len() <= 201);
 }
+
+#[test]
+fn chunks_hold_no_more_heads_than_there_are() {
+    let mut plan = plan(Exchange::Reduce);
+    let answer = |plan: &Value| verify::plan(&serde_json::from_value::<Plan>(plan.clone()).unwrap());
+    plan["steps"] = json!({"cut": "3", "lanes": [0, 1, 0], "chunk": 8, "overlap": "heads"});
+    assert_eq!(answer(&plan), vec![]);
+    for chunk in [0, 9, 99, u32::MAX] {
+        plan["steps"]["chunk"] = json!(chunk);
+        let found = answer(&plan);
+        assert_eq!((found[0].at.as_str(), found[0].got.as_str()), ("steps.chunk", chunk.to_string().as_str()));
+    }
+}

@@ -7,3 +7,5 @@ pub mod model;
 mod names;
 pub mod presets;
 pub mod workload;
+
+pub use names::short;

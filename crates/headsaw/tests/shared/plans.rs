@@ -67,7 +67,7 @@ prop_compose! {
             lanes: lanes[..cut.parts().len()].iter().map(fits).collect(),
             others: others.as_ref().map(fits),
             interleave: interleave.min(plan.workload.micros),
-            cut, chunk, overlap,
+            cut, overlap, chunk: chunk.min(plan.model.heads),
         };
         if plan.order == Order::Sequential || overlap == Overlap::None {
             steps.interleave = 1;

@@ -99,7 +99,7 @@ pub fn parse(given: &str) -> Result<Cluster, String> {
     let parts = given.split('+').map(|part| counted(part.trim())).collect::<Result<Vec<_>, _>>()?;
     let mixed = parts.into_iter().reduce(mix).expect("a split has a part");
     if mixed.groups.iter().map(|group| u64::from(group.count)).sum::<u64>() > u64::from(DEVICES_MAX) {
-        return Err(format!("{given}: more than {DEVICES_MAX} devices in all"));
+        return Err(format!("{}: more than {DEVICES_MAX} devices in all", names::short(given)));
     }
     Ok(mixed)
 }
@@ -114,7 +114,11 @@ fn counted(part: &str) -> Result<Cluster, String> {
     };
     match count.parse() {
         Ok(count @ 1..=DEVICES_MAX) => Ok(times(cluster, count)),
-        _ => Err(format!("{part}: a count from 1 to {DEVICES_MAX} comes after the x, as in {}x8", cluster.name)),
+        _ => Err(format!(
+            "{}: a count from 1 to {DEVICES_MAX} comes after the x, as in {}x8",
+            names::short(part),
+            cluster.name
+        )),
     }
 }
 
@@ -142,10 +146,12 @@ pub fn meant(part: &str) -> Option<String> {
 }
 
 fn unknown(part: &str) -> String {
-    match meant(part) {
+    let meant = meant(part);
+    let part = names::short(part);
+    match meant {
         Some(meant) => format!("{part}: no such cluster; did you mean {meant}?"),
         None => {
-            let names = names().collect::<Vec<_>>().join(", ");
+            let names = self::names().collect::<Vec<_>>().join(", ");
             format!("{part}: no such cluster; write a preset and a count, as h100x16; the presets are {names}")
         }
     }
