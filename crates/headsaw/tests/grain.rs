@@ -1,7 +1,7 @@
 //! The grain of a device: the example to the slot, shares that add up, curves that bend where measured ones do.
 
-use headsaw::cost::Priced;
-use headsaw::grain::{Grain, LOSS, NoGrain, Question, Reason, Word, grain};
+use headsaw::cost::{Load, Priced};
+use headsaw::grain::{Advice, Grain, LOSS, NoGrain, Question, ROWS_MOST, Reason, Word, grain};
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Flow, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::simulate::{Rounds, simulate};
@@ -115,23 +115,104 @@ fn verdicts_follow_the_load_and_the_cut() {
     assert_eq!(fine.word, Word::TooFine);
     let as_long = fine.reasons.iter().any(|reason| matches!(reason, Reason::OneAsLongAs { heads, .. } if *heads >= 16));
     assert!(as_long, "{:?}", fine.reasons);
-    assert!(fine.change.tokens.is_some_and(|tokens| tokens > 512 && tokens <= 8192), "{:?}", fine.change);
+    let more = fine.change.iter().find(|advice| advice.rows > 1.0).expect("more tokens");
+    assert!(more.rows <= 16.0 && more.tokens == Some(8192), "longer ones: more prompts do not do it: {more:?}");
     assert_eq!(word(8, &prompt(8192)).word, Word::Fits);
     let coarse = word(2, &prompt(8192));
-    assert_eq!((coarse.word, coarse.change.tp), (Word::TooCoarse, Some(8)));
+    assert_eq!((coarse.word, coarse.change[0].tp), (Word::TooCoarse, Some(8)));
     assert_eq!(word(8, &Rounds::generation(1, 4095, 1, 1)).word, Word::TooFine);
 }
 
-/// Whoever follows the advice is told that it fits.
+/// A question, to change and to ask again.
+#[derive(Clone)]
+struct Asked {
+    model: ModelSpec,
+    cluster: &'static str,
+    tp: u32,
+    flow: Flow,
+    loads: Vec<Load>,
+}
+
+impl Asked {
+    fn answer(&self) -> Grain {
+        let cluster = on(self.cluster);
+        let plan = plan(&self.model, &cluster, (self.tp, 1), self.flow.clone(), Exchange::Reduce);
+        answer(&plan, &cluster, &Rounds(vec![self.loads.clone()]))
+    }
+
+    /// With the flags of an advice.
+    fn changed(&self, advice: &Advice) -> Asked {
+        let mut asked = self.clone();
+        asked.tp = advice.tp.unwrap_or(self.tp);
+        asked.flow.chunk = advice.chunk.unwrap_or(self.flow.chunk);
+        for load in &mut asked.loads {
+            load.sequences = advice.sequences.unwrap_or(load.sequences);
+            load.tokens = advice.tokens.unwrap_or(load.tokens);
+        }
+        if let Some(overlap) = advice.overlap {
+            (asked.flow.overlap, asked.flow.interleave) = (overlap, 1);
+            if overlap == Overlap::Tokens {
+                (asked.flow.interleave, asked.loads) = (2, halves(asked.loads[0]));
+            }
+        }
+        asked
+    }
+}
+
+/// As the command line cuts a load: prompts in their middle; of sequences that generate the flags have halved them.
+fn halves(load: Load) -> Vec<Load> {
+    let tokens = load.tokens.div_ceil(2);
+    let rest = Load { tokens: load.tokens - tokens, past: load.past + tokens, ..load };
+    if load.tokens == 1 { vec![load; 2] } else { vec![Load { tokens, ..load }, rest] }
+}
+
+/// Whoever follows the advice is told no worse, and pays the price that was named.
 #[test]
-fn what_to_change_is_enough() {
-    let change = usual("llama-3.1-8b", ("h100x8", 8), 1, &prompt(512)).verdict.change;
-    let (tokens, chunk) = (change.tokens.expect("more tokens"), change.chunk.expect("larger chunks"));
-    let changed = usual("llama-3.1-8b", ("h100x8", 8), chunk, &prompt(tokens));
-    assert_ne!(changed.verdict.word, Word::TooFine);
-    assert!(changed.heads >= changed.smallest_efficient.heads);
-    let same = usual("llama-3.1-8b", ("h100x8", 8), chunk, &prompt(512));
-    assert_eq!(same.verdict.chunk, Word::Fits);
+fn what_to_change_keeps_its_word() {
+    let models = ["eight-heads", "smollm2-135m", "qwen2-7b", "llama-3.1-8b", "llama-3.1-70b"];
+    let (mut kinds, mut count) = ([false; 4], 0);
+    for (name, cluster) in models.into_iter().flat_map(|name| [(name, "h100x8"), (name, "a100x8")]) {
+        let model = model(name);
+        for tp in [1, 2, 4, 8] {
+            for (sequences, tokens, past) in [(1, 128, 0), (1, 512, 0), (1, 2048, 0), (4, 2048, 0), (64, 1, 2048)] {
+                let loads = vec![Load { sequences, tokens, past }];
+                let asked = Asked { model: model.clone(), cluster, tp, flow: flow("3", 1, Overlap::Heads), loads };
+                let before = asked.answer();
+                for advice in &before.verdict.change {
+                    let (after, at) = (asked.changed(advice).answer(), (name, cluster, tp, tokens, advice));
+                    keeps_its_word(&before, advice, &after, &at);
+                    let kind = [advice.tp.is_some(), advice.rows > 1.0, advice.overlap.is_some(), true];
+                    kinds[kind.iter().position(|is| *is).expect("a kind")] = true;
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(kinds == [true; 4] && count > 200, "{kinds:?} {count}");
+}
+
+fn keeps_its_word(before: &Grain, advice: &Advice, after: &Grain, at: &dyn std::fmt::Debug) {
+    let longer = after.levels[1].seconds / before.levels[1].seconds;
+    assert!((longer / advice.longer - 1.0).abs() < 0.05, "{at:?}: {longer}");
+    let loss = |grain: &Grain| grain.curve.points[grain.curve.choice.expect("the plan's")].loss;
+    assert!((loss(after) - advice.loss).abs() < 0.01 && (loss(before) - advice.loss_now).abs() < 1e-9, "{at:?}");
+    assert!(advice.sequences.unwrap_or(1) * advice.tokens.unwrap_or(1) <= ROWS_MOST, "{at:?}");
+    if advice.overlap.is_some() {
+        return; // faster is what is promised; the word is then of one half of the tokens, and its loss is told
+    }
+    let is_new = advice.tp.is_some() || advice.rows > 1.0;
+    assert!(!is_new || after.verdict.word != before.verdict.word, "{at:?}");
+    assert!(after.verdict.word != Word::TooFine || before.verdict.word == Word::TooFine, "{at:?}");
+    assert!(advice.chunk.is_none() || after.verdict.chunk == Word::Fits, "{at:?}");
+}
+
+#[test]
+fn no_devices_are_advised_that_change_nothing() {
+    let small = usual("smollm2-135m", ("h100x8", 8), 1, &prompt(2048)).verdict;
+    assert!(small.change.iter().all(|advice| advice.tp.is_none()), "{:?}", small.change);
+    let one = usual("llama-3.1-8b", ("h100x8", 8), 1, &prompt(2048)).verdict;
+    let fewer = one.change.iter().find(|advice| advice.tp == Some(1)).expect("one device");
+    assert!(fewer.longer > 2.0 && fewer.devices == 0.125 && fewer.loss <= LOSS, "{fewer:?}");
 }
 
 /// Two roads: layers on a line, and all of them played.

@@ -20,12 +20,15 @@ const WIDTH: usize = 28;
 /// An eighth of a place to seven eighths.
 const EIGHTHS: [&str; 7] = ["▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// A chart: a title, and a line a point.
-pub fn chart(title: &str, bars: &[Bar]) -> String {
+/// A chart: a title, the columns (label, seconds, notes), and a line a point.
+pub fn chart(title: &str, columns: &[&str], bars: &[Bar]) -> String {
     let most = bars.iter().map(|bar| bar.seconds).fold(0.0, f64::max);
-    let label = bars.iter().map(|bar| bar.label.width()).max().unwrap_or(0);
+    let label = bars.iter().map(|bar| bar.label.width()).max().unwrap_or(0).max(columns[0].width());
     let notes = bars.iter().map(|bar| bar.notes.len()).max().unwrap_or(0);
-    let width = |i: usize| bars.iter().filter_map(|bar| bar.notes.get(i)).map(|note| note.width()).max().unwrap_or(0);
+    let width = |i: usize| {
+        let notes = bars.iter().filter_map(|bar| bar.notes.get(i)).map(|note| note.width()).max().unwrap_or(0);
+        notes.max(columns.get(2 + i).map_or(0, |column| column.width()))
+    };
     let widths: Vec<usize> = (0..notes).map(width).collect();
     let line = |bar: &Bar| {
         let drawn = drawn(if most > 0.0 { bar.seconds / most } else { 0.0 });
@@ -38,7 +41,11 @@ pub fn chart(title: &str, bars: &[Bar]) -> String {
         }
         line.trim_end().to_string() + "\n"
     };
-    format!("\n{}\n{}", styled(BOLD, title), bars.iter().map(line).collect::<String>())
+    let mut heading = format!("  {} {} {}", right(columns[0], label), " ".repeat(WIDTH), right(columns[1], 8));
+    for (column, width) in columns[2..].iter().zip(&widths) {
+        heading += &format!("  {}", right(column, *width));
+    }
+    format!("\n{}\n{heading}\n{}", styled(BOLD, title), bars.iter().map(line).collect::<String>())
 }
 
 fn right(text: &str, width: usize) -> String {
@@ -69,11 +76,16 @@ mod tests {
     #[test]
     fn marks_and_notes_stand_behind_the_bars() {
         let bar = |label: &str, seconds, marks| Bar { label: label.into(), seconds, notes: vec!["5 %".into()], marks };
-        let text = chart("Curve", &[bar("1", 1e-6, vec![]), bar("16", 2e-6, vec!["knee", "here"])]);
+        let text = chart(
+            "Curve",
+            &["heads", "time", "lost"],
+            &[bar("1", 1e-6, vec![]), bar("16", 2e-6, vec!["knee", "here"])],
+        );
         let plain = anstream::adapter::strip_str(&text).to_string();
         let lines: Vec<&str> = plain.lines().collect();
         assert_eq!(lines[1], "Curve");
-        assert_eq!(lines[3], format!("  16 {}  2.00 µs  5 %  ◂ knee  ◂ here", "█".repeat(WIDTH)));
+        assert_eq!(lines[2], format!("  heads {}      time  lost", " ".repeat(WIDTH)));
+        assert_eq!(lines[4], format!("     16 {}  2.00 µs   5 %  ◂ knee  ◂ here", "█".repeat(WIDTH)));
         assert!(lines.iter().all(|line| line.width() <= 80));
     }
 }

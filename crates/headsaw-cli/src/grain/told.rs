@@ -1,13 +1,14 @@
 //! The answer for people: the first line in the article's words, tables, the verdict, charts.
 
 use super::chart::{Bar, chart};
-use super::words::{First, Words};
+use super::words::{First, Price, Words};
 use crate::forecast::Forecast;
 use crate::output::{BOLD, si, styled};
 use crate::scene::Phase;
 use crate::table::Table;
 use headsaw::cost::Load;
-use headsaw::grain::{Change, Curve, Grain, Level, Point, Reason, Word};
+use headsaw::grain::{Advice, Curve, Grain, Level, Point, Reason, Word};
+use headsaw::plan::Overlap;
 use headsaw::spec::cluster::Prices;
 
 /// Everything.
@@ -142,6 +143,7 @@ impl Teller<'_> {
             format!("{}, {}", slots_of(slots.on_lanes), (words.lanes)(slots.lanes)),
         );
         row(real, times(speedups.with_real_steps), words.real.into());
+        row(words.uncut[0], times(speedups.against_uncut), words.uncut[1].into());
         let (speedup, what) =
             speedups.measured.map_or(("–".into(), words.not_measured), |speedup| (times(speedup), ""));
         row(measured, speedup, what.into());
@@ -181,20 +183,49 @@ impl Teller<'_> {
             Reason::FasterWith { tp, speedup } => (words.faster_with)(tp, &times(speedup)),
             Reason::FasterThan { tp, speedup } if speedup < 1.0 => (words.slower_than)(tp, &times(1.0 / speedup)),
             Reason::FasterThan { tp, speedup } => (words.faster_than)(tp, &times(speedup)),
+            Reason::NeverEnough { rows } => (words.never)(rows),
             Reason::ChunkTooFine { chunk, smallest, loss } => (words.chunk_fine)(chunk, smallest, &percent(loss)),
         }
     }
 
-    fn change(&self, change: &Change) -> String {
-        let words = self.words;
-        let each = [
-            change.tp.map(words.change_tp),
-            change.tokens.map(|tokens| (words.change_tokens)(tokens.saturating_mul(self.grain.load.sequences))),
-            change.sequences.map(words.change_sequences),
-            change.chunk.map(words.change_chunk),
+    fn change(&self, change: &[Advice]) -> String {
+        let lines: Vec<String> = change.iter().map(|advice| format!("\n  - {}", self.advice(advice))).collect();
+        if lines.is_empty() { format!("\n  {}", self.words.no_change) } else { lines.concat() }
+    }
+
+    /// Flags, and their price.
+    fn advice(&self, advice: &Advice) -> String {
+        let flag = |name: &str, value: Option<u32>| value.map(|value| format!("--{name} {value}"));
+        let overlap = advice.overlap.map(|overlap| {
+            let name = if overlap == Overlap::Tokens { "tokens" } else { "heads" };
+            format!("--overlap {name}")
+        });
+        let flags = [
+            overlap,
+            flag("tp", advice.tp),
+            flag("batch", advice.sequences),
+            flag("prompt", advice.tokens),
+            flag("chunk", advice.chunk),
         ];
-        let lines: Vec<String> = each.into_iter().flatten().map(|line| format!("\n  - {line}")).collect();
-        if lines.is_empty() { format!("\n  {}", words.no_change) } else { lines.concat() }
+        let flags: Vec<String> = flags.into_iter().flatten().collect();
+        flags.join(" ") + &(self.words.price)(self.price(advice))
+    }
+
+    fn price(&self, advice: &Advice) -> Price {
+        let load = self.grain.load;
+        let (sequences, tokens) = (advice.sequences.unwrap_or(load.sequences), advice.tokens.unwrap_or(load.tokens));
+        let grows = advice.rows > 1.0 && self.forecast.scene.phase == Phase::Prefill;
+        let now = self.forecast.plan.stages.first().map_or(0, |stage| stage.slices.len() as u32);
+        let of_halves = advice.overlap == Some(Overlap::Tokens);
+        let lost = (percent(advice.loss), percent(advice.loss_now));
+        Price {
+            prompts: grows.then_some((sequences, tokens)),
+            longer: advice.longer,
+            devices: advice.tp.map(|tp| (tp, now)),
+            rows: advice.rows,
+            lost: (lost.0 != lost.1).then_some(lost),
+            of_halves,
+        }
     }
 
     fn charts(&self) -> String {
@@ -202,14 +233,13 @@ impl Teller<'_> {
         let [heads, chunk, steps, tp] = words.charts;
         let mut text = self.head_chart(heads);
         if grain.chunk_curve.points.len() > 1 {
-            text += &self.curve_chart(chunk, &grain.chunk_curve);
+            text += &self.curve_chart(chunk, words.columns[1], &grain.chunk_curve);
         }
-        text += &self.curve_chart(steps, &grain.steps_curve);
-        text + &self.curve_chart(tp, &grain.tp_curve)
+        text += &self.curve_chart(steps, words.columns[2], &grain.steps_curve);
+        text + &self.curve_chart(tp, words.columns[3], &grain.tp_curve)
     }
 
     fn head_chart(&self, title: &str) -> String {
-        let [half, exchange, lost] = self.words.notes;
         let bar = |point: &headsaw::grain::HeadPoint| Bar {
             label: point.heads.to_string(),
             seconds: point.seconds,
@@ -221,10 +251,11 @@ impl Teller<'_> {
             marks: self.marks(point.knee, point.choice, self.words.marks[0]),
         };
         let bars: Vec<Bar> = self.grain.curve.points.iter().map(bar).collect();
-        chart(&format!("{title} ({half}, {exchange}, {lost})"), &bars)
+        let [heads, _, _, _, time, half, exchange, lost] = self.words.columns;
+        chart(title, &[heads, time, half, exchange, lost], &bars)
     }
 
-    fn curve_chart(&self, title: &str, curve: &Curve<Point>) -> String {
+    fn curve_chart(&self, title: &str, column: &str, curve: &Curve<Point>) -> String {
         let bar = |point: &Point| Bar {
             label: point.size.to_string(),
             seconds: point.seconds,
@@ -232,7 +263,7 @@ impl Teller<'_> {
             marks: self.marks(point.knee, point.choice, self.words.marks[2]),
         };
         let bars: Vec<Bar> = curve.points.iter().map(bar).collect();
-        chart(&format!("{title} ({})", self.words.notes[2]), &bars)
+        chart(title, &[column, self.words.columns[4], self.words.columns[7]], &bars)
     }
 
     fn marks(&self, knee: bool, choice: bool, knee_word: &'static str) -> Vec<&'static str> {

@@ -30,6 +30,22 @@ pub struct First<'a> {
     pub why: &'a str,
 }
 
+/// What a change costs and brings.
+pub struct Price {
+    /// Sequences and tokens of prompts that go through together then, where these change.
+    pub prompts: Option<(u32, u32)>,
+    /// Seconds of a layer then ÷ now.
+    pub longer: f64,
+    /// Devices then and now, where they change.
+    pub devices: Option<(u32, u32)>,
+    /// Tokens then ÷ now.
+    pub rows: f64,
+    /// What heads lose then and now, where it changes.
+    pub lost: Option<(String, String)>,
+    /// That is of one half of the tokens.
+    pub of_halves: bool,
+}
+
 /// All sentences.
 pub struct Words {
     /// The answer in a sentence.
@@ -94,18 +110,16 @@ pub struct Words {
     pub change: &'static str,
     /// Nothing.
     pub no_change: &'static str,
-    /// Fewer or more devices.
-    pub change_tp: fn(u32) -> String,
-    /// Larger chunks.
-    pub change_chunk: fn(u32) -> String,
-    /// More tokens.
-    pub change_tokens: fn(u32) -> String,
-    /// More sequences.
-    pub change_sequences: fn(u32) -> String,
+    /// Behind the flags of a change: what it costs.
+    pub price: fn(Price) -> String,
+    /// No load up to so many tokens would be enough.
+    pub never: fn(u32) -> String,
+    /// The layer against the uncut one.
+    pub uncut: [&'static str; 2],
     /// Headings of the charts: heads, chunk, steps, tp.
     pub charts: [&'static str; 4],
-    /// What stands behind bars: half, exchange, lost.
-    pub notes: [&'static str; 3],
+    /// Columns of the charts: heads, chunk, steps, tp; time, half, exchange, lost.
+    pub columns: [&'static str; 8],
     /// Marks: knee, here; of other curves the knee.
     pub marks: [&'static str; 3],
     /// The heading of overlaps.
@@ -187,7 +201,10 @@ const ENGLISH: Words = Words {
             Word::Fits => format!("{heads} {at} are right at {load}."),
         }
     },
-    one_as_long: |heads, all| format!("1 head takes as long as {}{heads}", if all { "all " } else { "" }),
+    one_as_long: |heads, all| {
+        let of = if all { format!("all {heads}") } else { heads.to_string() };
+        format!("attention of 1 head takes as long (within a quarter) as that of {of}")
+    },
     below: |gpu, heads, smallest, lost, allowed| {
         format!(
             "{} lose {lost} against {} full of heads; {smallest} would lose {allowed}",
@@ -196,7 +213,12 @@ const ENGLISH: Words = Words {
         )
     },
     enough: |gpu, heads, smallest| {
-        format!("{} fill {}: {smallest} would", plural(heads, "head"), gpu_or(gpu, "a GPU", "a device"))
+        format!(
+            "{} fill {}: {} would be enough",
+            plural(heads, "head"),
+            gpu_or(gpu, "a GPU", "a device"),
+            plural(smallest, "head")
+        )
     },
     largest: |what, share| format!("the most of a layer's time is lost to {what}: {share}"),
     memory: |intensity, balance| {
@@ -218,17 +240,32 @@ const ENGLISH: Words = Words {
     },
     change: "What to change",
     no_change: "nothing",
-    change_tp: |tp| format!("--tp {tp}"),
-    change_chunk: |chunk| format!("--chunk {chunk}"),
-    change_tokens: |tokens| format!("{tokens} tokens of prompts at a time (longer prompts or more of them)"),
-    change_sequences: |sequences| format!("--batch {sequences}"),
+    price: |Price { prompts, longer, devices, rows, lost, of_halves }| {
+        let together = |(sequences, tokens)| match sequences {
+            1 => format!(" (a prompt of {tokens})"),
+            _ => format!(" ({sequences} prompts of {tokens} together)"),
+        };
+        let mut text = prompts.map_or(String::new(), together);
+        text += &match longer {
+            slower if slower >= 1.0 => format!(": {slower:.2} × as long a layer"),
+            faster => format!(": a layer {:.2} × as fast", 1.0 / faster),
+        };
+        text +=
+            &devices.map_or(String::new(), |(then, now)| format!(" on {} instead of {now}", plural(then, "device")));
+        text +=
+            &if rows > 1.0 { format!(" for {} × the tokens", (100.0 * rows).round() / 100.0) } else { String::new() };
+        let of = if of_halves { " by heads of a half of the tokens" } else { "" };
+        text + &lost.map_or(String::new(), |(then, now)| format!(", {then} lost{of} instead of {now}"))
+    },
+    never: |rows| format!("no number of tokens that fits, up to {rows} at a time, is enough for these heads"),
+    uncut: ["against the uncut layer", "the whole layer, against all steps in one and all heads at once"],
     charts: [
         "Attention of one layer by heads on a device",
         "First half of a layer by heads of a chunk",
         "First half of a layer by steps",
         "A layer by devices that share it (tp), all heads in one chunk",
     ],
-    notes: ["half", "exchange", "lost"],
+    columns: ["heads", "heads", "steps", "tp", "time", "half", "exchange", "lost"],
     marks: ["knee", "here", "enough"],
     overlaps: "What hides behind what: a layer of the same tokens",
     overlap_columns: ["tokens", "no overlap", "by heads", "by tokens", "<fastest", "<"],
@@ -296,7 +333,9 @@ const CHINESE: Words = Words {
         };
         format!("{at} {heads} 个头{word}（{load}）。")
     },
-    one_as_long: |heads, all| format!("1 个头与{} {heads} 个头耗时相同", if all { "全部" } else { "" }),
+    one_as_long: |heads, all| {
+        format!("1 个头的注意力与{} {heads} 个头的耗时相同（相差不到四分之一）", if all { "全部" } else { "" })
+    },
     below: |gpu, heads, smallest, lost, allowed| {
         format!(
             "{heads} 个头比装满头的{}损失 {lost}，{smallest} 个头才降到 {allowed} 以内",
@@ -323,17 +362,28 @@ const CHINESE: Words = Words {
     },
     change: "怎么改",
     no_change: "不用改",
-    change_tp: |tp| format!("--tp {tp}"),
-    change_chunk: |chunk| format!("--chunk {chunk}"),
-    change_tokens: |tokens| format!("一次处理 {tokens} 个提示词 token（更长，或更多提示词）"),
-    change_sequences: |sequences| format!("--batch {sequences}"),
+    price: |Price { prompts, longer, devices, rows, lost, of_halves }| {
+        let mut text = prompts
+            .map_or(String::new(), |(sequences, tokens)| format!("（{sequences} 个 {tokens} token 的提示词一起处理）"));
+        text += &match longer {
+            slower if slower >= 1.0 => format!("：一层耗时为现在的 {slower:.2} 倍"),
+            faster => format!("：一层的速度为现在的 {:.2} 倍", 1.0 / faster),
+        };
+        text += &devices.map_or(String::new(), |(then, now)| format!("，用 {then} 个设备而不是 {now} 个"));
+        text +=
+            &if rows > 1.0 { format!("，token 数为 {} 倍", (100.0 * rows).round() / 100.0) } else { String::new() };
+        let of = if of_halves { "（一半 token 上的头）" } else { "" };
+        text + &lost.map_or(String::new(), |(then, now)| format!("，损失{of} {then} 而不是 {now}"))
+    },
+    never: |rows| format!("放得下的 token 数，一次直到 {rows} 个，都不足以装满这些头"),
+    uncut: ["相对不切分的层", "整层，相对所有步合一、所有头一起"],
     charts: [
         "一层的注意力，按每个设备的头数",
         "一层的前半，按每块的头数",
         "一层的前半，按步数",
         "一层，按分担它的设备数（tp），所有头作一块",
     ],
-    notes: ["前半", "交换", "损失"],
+    columns: ["头", "头", "步", "tp", "时间", "前半", "交换", "损失"],
     marks: ["拐点", "当前", "足够"],
     overlaps: "什么藏在什么后面：同样多 token 的一层",
     overlap_columns: ["token", "不重叠", "按头", "按 token", "<最快", "<"],

@@ -3,7 +3,8 @@
 use super::half::{self, Range, half};
 use super::layer::{Times, times};
 use super::place::{Case, usual_cuts};
-use crate::plan::{Flow, StepCut};
+use crate::cost::Load;
+use crate::plan::{Flow, Plan, StepCut};
 use crate::simulate::Stuck;
 use serde::Serialize;
 
@@ -132,11 +133,22 @@ fn sizes(most: u32, own: u32) -> Vec<u32> {
 }
 
 fn chunk_curve(case: &Case) -> Result<Curve<Point>, Stuck> {
+    chunks(case, &case.plan, case.stage, (case.heads(), case.chunk()), case.load)
+}
+
+/// The curve over chunks of a plan with so many heads on a device, and its own chunk.
+pub fn chunks(
+    case: &Case,
+    plan: &Plan,
+    stage: usize,
+    (heads, own): (u32, u32),
+    load: Load,
+) -> Result<Curve<Point>, Stuck> {
     let point = |chunk: u32| {
-        let layer = played(case, Flow { chunk, ..case.flow() })?;
-        Ok(Point::new(chunk, layer.attention, chunk == case.chunk()))
+        let layer = times(&case.placed(plan, Flow { chunk, ..case.flow() }), stage, &case.roomy, load)?;
+        Ok(Point::new(chunk, layer.attention, chunk == own))
     };
-    let points = sizes(case.heads(), case.chunk()).into_iter().map(point).collect::<Result<_, _>>()?;
+    let points = sizes(heads, own).into_iter().map(point).collect::<Result<_, _>>()?;
     Ok(against_fastest(points, case.loss))
 }
 

@@ -76,6 +76,11 @@ impl Range {
         self.counts.iter().find(good).map_or(MOST, |(heads, _)| *heads)
     }
 
+    /// The same, of heads with this load.
+    pub fn loss_of(&self, case: &Case, heads: u32, load: Load) -> f64 {
+        self.loss(heads, half(case, heads, load).seconds())
+    }
+
     /// Share of the half's time that so many heads lose against a device full of heads.
     pub fn loss(&self, heads: u32, seconds: f64) -> f64 {
         if seconds > 0.0 { (1.0 - self.best * f64::from(heads) / seconds).clamp(0.0, 1.0) } else { 0.0 }

@@ -6,6 +6,7 @@
 //! `curve` varies the cut, `overlap` what hides behind what, and `verdict` judges.
 
 mod account;
+mod advice;
 mod curve;
 mod half;
 mod layer;
@@ -17,11 +18,12 @@ mod slots;
 mod verdict;
 
 pub use account::Lost;
+pub use advice::{Advice, ROWS_MOST};
 pub use curve::{Curve, HeadPoint, Point};
 pub use levels::Level;
 pub use overlap::{Flip, OverlapPoint, Overlaps};
 pub use slots::{Slots, Speedups};
-pub use verdict::{Change, Loss, Reason, Verdict, Word};
+pub use verdict::{Loss, Reason, Verdict, Word};
 
 use crate::cost::Load;
 use crate::plan::Plan;
@@ -156,7 +158,7 @@ pub fn grain(question: &Question) -> Result<Grain, NoGrain> {
     let overlaps = overlap::overlaps(&case)?;
     let levels = levels::levels(&case, &here)?;
     let slots = slots::slots(&case)?;
-    let verdict = verdict::verdict(&case, &levels, &curves);
+    let verdict = verdict::verdict(&case, &levels, &curves, &overlaps)?;
     let (heads, chunk, chunks) = (case.heads(), case.chunk(), case.chunks());
     let steps = case.steps().cut.parts().len() as u32;
     Ok(Grain {
@@ -169,7 +171,7 @@ pub fn grain(question: &Question) -> Result<Grain, NoGrain> {
         seconds_per_unit: levels[0].seconds_per_unit,
         load: case.load,
         bubble: f64::from(steps - 1) / f64::from(chunks + steps - 1),
-        speedups: slots::speedups(&slots, &here),
+        speedups: slots::speedups(&slots, &here, advice::uncut(&case)?),
         slots,
         levels,
         smallest_efficient: smallest,

@@ -45,11 +45,20 @@ pub struct Flip {
 }
 
 /// Differences below this share are none.
-const SAME: f64 = 0.002;
+pub const SAME: f64 = 0.02;
 /// The largest load that is looked at, in tokens.
 const ROWS_MOST: u32 = 65_536;
 
 impl OverlapPoint {
+    /// Of one of them.
+    fn seconds(&self, overlap: Overlap) -> f64 {
+        match overlap {
+            Overlap::None => self.none,
+            Overlap::Heads => self.heads,
+            Overlap::Tokens => self.tokens.unwrap_or(f64::INFINITY),
+        }
+    }
+
     /// The fastest; of equally fast ones the plainest.
     pub fn fastest(&self) -> Overlap {
         let mut best = (Overlap::None, self.none);
@@ -67,12 +76,21 @@ pub fn overlaps(case: &Case) -> Result<Overlaps, Stuck> {
     let here = point(case, case.load)?;
     let scan: Vec<OverlapPoint> =
         loads(case.load).into_iter().map(|load| point(case, load)).collect::<Result<_, _>>()?;
-    let change = |pair: &[OverlapPoint]| {
-        let (from, to) = (pair[0].fastest(), pair[1].fastest());
-        (from != to).then_some(Flip { rows: pair[1].rows, from, to })
-    };
-    let flips = scan.windows(2).filter_map(change).collect();
+    let flips = flips(&scan);
     Ok(Overlaps { here, scan, flips })
+}
+
+/// Where another is faster than the one so far, by more than nothing.
+fn flips(scan: &[OverlapPoint]) -> Vec<Flip> {
+    let (mut flips, mut from) = (Vec::new(), scan.first().map_or(Overlap::None, OverlapPoint::fastest));
+    for point in scan {
+        let to = point.fastest();
+        if point.seconds(to) < point.seconds(from) * (1.0 - SAME) {
+            flips.push(Flip { rows: point.rows, from, to });
+            from = to;
+        }
+    }
+    flips
 }
 
 /// Generation with more and more sequences, or prompts of more and more tokens.
@@ -113,8 +131,8 @@ fn by_tokens(case: &Case, load: Load) -> Result<Option<f64>, Stuck> {
 }
 
 /// The same tokens as two micro-batches: the second half of a prompt sees the first.
-fn halved(load: Load) -> Option<[Load; 2]> {
-    if load.sequences > 1 {
+pub fn halved(load: Load) -> Option<[Load; 2]> {
+    if load.tokens == 1 && load.sequences > 1 {
         let first = load.sequences.div_ceil(2);
         return Some([first, load.sequences - first].map(|sequences| Load { sequences, ..load }));
     }

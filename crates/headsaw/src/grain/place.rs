@@ -1,6 +1,7 @@
 //! The case at hand: a plan with its steps on the lanes of its devices, and variants of it.
 
 use super::Question;
+use super::advice::about_middle;
 use crate::cost::Load;
 use crate::lower::work;
 use crate::plan::{CutRequest, Flow, HeadSteps, Overlap, Plan, Slice, Stage, StepCut, cut};
@@ -46,15 +47,14 @@ impl<'a> Case<'a> {
             let cut = "3".parse().expect("a cut");
             place(&mut plan, kind, Flow { cut, chunk: 1, interleave: 1, overlap: Overlap::Heads });
         }
-        let together = together(&plan);
         let roomy = with_room(cluster, plan.model.heads);
         let lone = lone(&plan, stage);
         Case {
+            loads: about_middle(&plan, &rounds),
             plan,
             cluster,
             roomy,
             load,
-            loads: vec![load; together],
             rounds,
             stage,
             loss: question.loss,
@@ -115,7 +115,12 @@ impl<'a> Case<'a> {
 
     /// The same device and load with other steps.
     pub fn with_flow(&self, flow: Flow) -> Plan {
-        let mut plan = self.plan.clone();
+        self.placed(&self.plan, flow)
+    }
+
+    /// A plan of the same kind of devices with other steps.
+    pub fn placed(&self, plan: &Plan, flow: Flow) -> Plan {
+        let mut plan = plan.clone();
         place(&mut plan, self.kind(), flow);
         plan
     }

@@ -33,6 +33,8 @@ pub struct Speedups {
     pub on_lanes: f64,
     /// This model's steps on these lanes, with what busy lanes take from each other.
     pub with_real_steps: f64,
+    /// The layer of uncut steps and heads ÷ this layer: below one the cut costs more than overlapping gains.
+    pub against_uncut: f64,
     /// As it was run.
     pub measured: Option<f64>,
 }
@@ -51,13 +53,14 @@ pub fn slots(case: &Case) -> Result<Slots, Stuck> {
     Ok(Slots { serial: units * parts, pipelined: units + parts - 1, on_lanes, lanes: case.head_lanes() as u32 })
 }
 
-/// The four numbers; nothing is measured here.
-pub fn speedups(slots: &Slots, here: &Layer) -> Speedups {
+/// The numbers, with the seconds of the uncut layer; nothing is measured here.
+pub fn speedups(slots: &Slots, here: &Layer, uncut: f64) -> Speedups {
     let ratio = |serial: f64, played: f64| if played > 0.0 { serial / played } else { 1.0 };
     Speedups {
         ideal: ratio(f64::from(slots.serial), f64::from(slots.pipelined)),
         on_lanes: ratio(f64::from(slots.serial), f64::from(slots.on_lanes)),
         with_real_steps: ratio(here.units_alone, here.units_played),
+        against_uncut: ratio(uncut, here.times.seconds),
         measured: None,
     }
 }

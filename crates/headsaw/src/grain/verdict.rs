@@ -1,13 +1,12 @@
 //! Is the grain too fine, too coarse, or right; why; and what to change.
 
+use super::advice::{Advice, Adviser, ROWS_MOST};
 use super::curve::Curves;
 use super::half;
 use super::levels::Level;
+use super::overlap::Overlaps;
 use super::place::Case;
-use crate::cost::Load;
-use crate::lower::work;
-
-use crate::plan::Plan;
+use crate::simulate::Stuck;
 use crate::spec::cluster::Prices;
 use serde::Serialize;
 
@@ -22,8 +21,8 @@ pub struct Verdict {
     pub chunk: Word,
     /// Why.
     pub reasons: Vec<Reason>,
-    /// What would be better.
-    pub change: Change,
+    /// What would be better, each for itself; nothing where nothing is.
+    pub change: Vec<Advice>,
 }
 
 /// In one word.
@@ -86,6 +85,11 @@ pub enum Reason {
         /// That layer's time ÷ this one's.
         speedup: f64,
     },
+    /// No number of tokens makes these heads enough.
+    NeverEnough {
+        /// The most that was tried, in tokens of all sequences.
+        rows: u32,
+    },
     /// Chunks of so many heads cost more than larger ones.
     ChunkTooFine {
         /// Heads of a chunk.
@@ -117,19 +121,6 @@ pub enum Loss {
     Sharing,
 }
 
-/// What would be better; nothing where nothing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Change {
-    /// Devices that share a layer, of those there are.
-    pub tp: Option<u32>,
-    /// Heads of a chunk.
-    pub chunk: Option<u32>,
-    /// Tokens of a prompt that go through together.
-    pub tokens: Option<u32>,
-    /// Sequences that go through together.
-    pub sequences: Option<u32>,
-}
-
 /// Faster by less than this is not worth more devices.
 const WORTH: f64 = 1.1;
 /// Differences below this are none.
@@ -138,16 +129,17 @@ const SAME: f64 = 0.01;
 const KNEE: f64 = 1.25;
 
 /// Judges.
-pub fn verdict(case: &Case, levels: &[Level], curves: &Curves) -> Verdict {
+pub fn verdict(case: &Case, levels: &[Level], curves: &Curves, overlaps: &Overlaps) -> Result<Verdict, Stuck> {
     let device = levels.iter().find(|level| level.level == "device").expect("a device");
+    let adviser = Adviser { case, curves, now: device.seconds };
     let chunk = if chunk_is_fine(case, curves) { Word::TooFine } else { Word::Fits };
-    let split = split(case, curves);
-    let (word, mut reasons, mut change) = match split {
-        _ if case.heads() < curves.smallest_heads => (Word::TooFine, too_fine(case, curves), coarser(case, curves)),
-        Some((tp, speedup)) => {
-            (Word::TooCoarse, vec![Reason::FasterWith { tp, speedup }], Change { tp: Some(tp), ..Change::default() })
+    let (word, mut reasons, mut change) = match split(case, curves) {
+        _ if case.heads() < curves.smallest_heads => {
+            let (never, change) = coarser(&adviser)?;
+            (Word::TooFine, [too_fine(case, curves), never].concat(), change)
         }
-        None => (Word::Fits, vec![], Change::default()),
+        Some((tp, speedup)) => (Word::TooCoarse, vec![Reason::FasterWith { tp, speedup }], vec![adviser.devices(tp)?]),
+        None => (Word::Fits, vec![], vec![]),
     };
     reasons.push(largest(device));
     reasons.extend(memory_bound(case, device));
@@ -155,9 +147,23 @@ pub fn verdict(case: &Case, levels: &[Level], curves: &Curves) -> Verdict {
     if chunk == Word::TooFine {
         let loss = curves.chunk.choice.map_or(0.0, |at| curves.chunk.points[at].loss);
         reasons.push(Reason::ChunkTooFine { chunk: case.chunk(), smallest: curves.smallest_chunk, loss });
-        change.chunk = Some(curves.smallest_chunk);
+        change.push(adviser.chunk(curves.smallest_chunk)?);
     }
-    Verdict { word, chunk, reasons, change }
+    change.extend(adviser.overlap(overlaps)?);
+    Ok(Verdict { word, chunk, reasons, change })
+}
+
+/// Fewer devices, or more tokens; or why not.
+fn coarser(adviser: &Adviser) -> Result<(Vec<Reason>, Vec<Advice>), Stuck> {
+    let mut change = Vec::new();
+    if let Some(tp) = adviser.fewer_devices() {
+        change.push(adviser.devices(tp)?);
+    }
+    match adviser.enough_tokens() {
+        Some(load) => change.push(adviser.load(load)?),
+        None => return Ok((vec![Reason::NeverEnough { rows: ROWS_MOST }], change)),
+    }
+    Ok((vec![], change))
 }
 
 fn chunk_is_fine(case: &Case, curves: &Curves) -> bool {
@@ -222,50 +228,4 @@ fn split(case: &Case, curves: &Curves) -> Option<(u32, f64)> {
     let more = curves.tp.points.iter().filter(|point| point.size > case.tp() && point.size <= there);
     let best = more.filter(|point| efficient(point.size)).min_by(|a, b| a.seconds.total_cmp(&b.seconds))?;
     (now / best.seconds >= WORTH).then_some((best.size, now / best.seconds))
-}
-
-/// Fewer devices, where the model fits; or more tokens at once, until these heads are enough.
-fn coarser(case: &Case, curves: &Curves) -> Change {
-    let heads = case.plan.model.heads;
-    let enough = |tp: &u32| heads / tp >= curves.smallest_heads && has_room(case, &case.with_tp(*tp));
-    let tp = (1..case.tp()).rev().find(enough).or_else(|| faster_with_fewer(case, curves));
-    let efficient = |load: &Load| case.heads() >= half::Range::of(case, *load).smallest(case.loss);
-    let grown = grown(case.load).find(efficient).filter(|load| has_room_for(case, *load));
-    let tokens = grown.filter(|load| load.tokens != case.load.tokens).map(|load| load.tokens);
-    let sequences = grown.filter(|load| load.sequences != case.load.sequences).map(|load| load.sequences);
-    Change { tp, chunk: None, tokens, sequences }
-}
-
-/// Fewer devices on which a layer is faster, though they are not few enough to be efficient.
-fn faster_with_fewer(case: &Case, curves: &Curves) -> Option<u32> {
-    let points =
-        curves.tp.points.iter().filter(|point| point.size <= case.tp() && has_room(case, &case.with_tp(point.size)));
-    let best = points.min_by(|a, b| a.seconds.total_cmp(&b.seconds))?.size;
-    (best < case.tp()).then_some(best)
-}
-
-/// Loads twice, four, … times as large: more tokens of a prompt, more sequences that generate.
-fn grown(load: Load) -> impl Iterator<Item = Load> {
-    (1..=10).filter_map(move |power| match load.tokens {
-        1 => Some(Load { sequences: load.sequences.checked_mul(1 << power)?, ..load }),
-        tokens => Some(Load { tokens: tokens.checked_mul(1 << power)?, ..load }),
-    })
-}
-
-/// Would the caches of so many sequences, in each micro-batch, fit on these devices?
-fn has_room_for(case: &Case, load: Load) -> bool {
-    let mut plan = Plan::clone(&case.with_tp(case.tp()));
-    let sequences = load.sequences.saturating_mul(case.rounds.len() as u32);
-    plan.workload.sequences = plan.workload.sequences.max(sequences);
-    has_room(case, &plan)
-}
-
-/// Do weights and cache of an equal part of the layers fit into the memory of each device?
-fn has_room(case: &Case, plan: &Plan) -> bool {
-    let (cluster, stages) = (&case.roomy, case.plan.stages.len() as u64);
-    plan.slices().all(|(stage, slice)| {
-        let held = work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice);
-        let room = cluster.kind(slice.device).map_or(0, |kind| kind.memory_bytes.0);
-        held.0 / stages <= room
-    })
 }
