@@ -238,7 +238,7 @@ const ENGLISH: Words = Words {
             gpu_or(gpu, "a GPU", "a device"),
         )
     },
-    change: "What to change",
+    change: "What to change (each line by itself)",
     no_change: "nothing",
     price: |Price { prompts, longer, devices, rows, lost, of_halves }| {
         let together = |(sequences, tokens)| match sequences {
@@ -360,7 +360,7 @@ const CHINESE: Words = Words {
             gpu_or(gpu, "每个 GPU", "每个设备")
         )
     },
-    change: "怎么改",
+    change: "怎么改（每行各自独立）",
     no_change: "不用改",
     price: |Price { prompts, longer, devices, rows, lost, of_halves }| {
         let mut text = prompts
