@@ -84,7 +84,7 @@ mod tests {
         let plain = anstream::adapter::strip_str(&text).to_string();
         let lines: Vec<&str> = plain.lines().collect();
         assert_eq!(lines[1], "Curve");
-        assert_eq!(lines[2], format!("  heads {}      time  lost", " ".repeat(WIDTH)));
+        assert_eq!(lines[2], format!("  heads {}     time  lost", " ".repeat(WIDTH)));
         assert_eq!(lines[4], format!("     16 {}  2.00 µs   5 %  ◂ knee  ◂ here", "█".repeat(WIDTH)));
         assert!(lines.iter().all(|line| line.width() <= 80));
     }
