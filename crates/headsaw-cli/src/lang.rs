@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_is_slower_is_said_to_be() {
-        let gains = Speedups { ideal: 1.5, on_lanes: 1.5, with_real_steps: 1.0 / 3.0, measured: None };
+        let gains =
+            Speedups { ideal: 1.5, on_lanes: 1.5, with_real_steps: 1.0 / 3.0, against_uncut: 1.0, measured: None };
         let told = |lang: Lang| (lang.words().speedups)(&gains);
         assert!(told(Lang::En).contains("3.0 times slower") && told(Lang::Zh).contains("3.0 倍的耗时"));
         let gains = Speedups { with_real_steps: 1.25, ..gains };
