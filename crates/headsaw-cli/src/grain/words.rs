@@ -1,6 +1,7 @@
 //! What `grain` says, in two languages, in one table.
 
 use crate::lang::Lang;
+use crate::output::counted;
 use headsaw::grain::{Loss, Word};
 use headsaw::plan::Overlap;
 
@@ -140,20 +141,17 @@ fn gpu_or(gpu: Gpu, one: &'static str, other: &'static str) -> &'static str {
     if gpu { one } else { other }
 }
 
-fn plural(number: u32, one: &str) -> String {
-    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
-}
-
 const ENGLISH: Words = Words {
     first: |First { gpu, heads, chunks, steps, units, milliseconds, word, why }| {
-        let chunked = chunks.map_or(String::new(), |(count, size)| format!(" in {} of {size}", plural(count, "chunk")));
-        let heads = plural(heads, "head");
+        let chunked =
+            chunks.map_or(String::new(), |(count, size)| format!(" in {} of {size}", counted(count.into(), "chunk")));
+        let heads = counted(heads.into(), "head");
         let each = if units == 1 { "" } else { " each" };
         format!(
             "The grain of {}: {heads}{chunked} × {} = {} a layer, {milliseconds} ms{each}; {word}, because {why}.",
             gpu_or(gpu, "a GPU", "a device"),
-            plural(steps, "step"),
-            plural(units, "unit"),
+            counted(steps.into(), "step"),
+            counted(units.into(), "unit"),
         )
     },
     word: |word| match word {
@@ -162,15 +160,15 @@ const ENGLISH: Words = Words {
         Word::Fits => "right",
     },
     cut: |model, cluster, tp, pp, replicas| {
-        let of = if replicas == 1 { "one replica".into() } else { plural(replicas, "replica") };
+        let of = if replicas == 1 { "one replica".into() } else { counted(replicas.into(), "replica") };
         format!("{model} on {cluster}: tp {tp} × pp {pp}, {of}")
     },
     prompt: |sequences, tokens, past| {
         let before = if past > 0 { format!(", {past} cached before") } else { String::new() };
         let times = if sequences > 1 { format!("{sequences} × ") } else { String::new() };
-        format!("{times}{}{before}", plural(tokens, "prompt token"))
+        format!("{times}{}{before}", counted(tokens.into(), "prompt token"))
     },
-    decode: |sequences, past| format!("{} generating, {past} tokens cached", plural(sequences, "sequence")),
+    decode: |sequences, past| format!("{} generating, {past} tokens cached", counted(sequences.into(), "sequence")),
     levels: "What each level holds and does between two synchronisations (a device: a layer)",
     holds: ["<level", "heads", "KV", "layers", "columns", "units", "FLOP", "bytes", "FLOP/B", "time"],
     losses: "Where its time goes (shares add up to 100 %)",
@@ -187,14 +185,14 @@ const ENGLISH: Words = Words {
         "this model's steps",
         "measured",
     ],
-    slots: |serial, slots| format!("{slots} slots instead of {serial}"),
-    lanes: |lanes| format!("on {}", plural(lanes, "lane")),
+    slots: |serial, slots| format!("{} instead of {serial}", counted(slots.into(), "slot")),
+    lanes: |lanes| format!("on {}", counted(lanes.into(), "lane")),
     real: "of these heads' time one after another",
     not_measured: "not run",
     bubble: |percent| format!("bubble {percent} (idle ÷ total lane-slots)"),
     verdict: "Verdict",
     judged: |gpu, heads, load, word| {
-        let (heads, at) = (plural(heads, "head"), gpu_or(gpu, "a GPU", "a device"));
+        let (heads, at) = (counted(heads.into(), "head"), gpu_or(gpu, "a GPU", "a device"));
         match word {
             Word::TooFine => format!("{heads} {at} are too fine at {load}."),
             Word::TooCoarse => format!("{heads} {at} are too coarse at {load}."),
@@ -208,16 +206,16 @@ const ENGLISH: Words = Words {
     below: |gpu, heads, smallest, lost, allowed| {
         format!(
             "{} lose {lost} against {} full of heads; {smallest} would lose {allowed}",
-            plural(heads, "head"),
+            counted(heads.into(), "head"),
             gpu_or(gpu, "a GPU", "a device"),
         )
     },
     enough: |gpu, heads, smallest| {
         format!(
             "{} fill {}: {} would be enough",
-            plural(heads, "head"),
+            counted(heads.into(), "head"),
             gpu_or(gpu, "a GPU", "a device"),
-            plural(smallest, "head")
+            counted(smallest.into(), "head")
         )
     },
     largest: |what, share| format!("the most of a layer's time is lost to {what}: {share}"),
@@ -228,13 +226,13 @@ const ENGLISH: Words = Words {
     faster_than: |tp, times| format!("still {times} × as fast as tp {tp}"),
     slower_than: |tp, times| format!("tp {tp} is {times} × as fast"),
     chunk_fine: |chunk, smallest, lost| {
-        format!("chunks of {} lose {lost}; {smallest} at a time would do", plural(chunk, "head"))
+        format!("chunks of {} lose {lost}; {smallest} at a time would do", counted(chunk.into(), "head"))
     },
     smallest: |gpu, allowed, heads, all, chunk| {
         let beyond = if heads > all { format!(" (the model has {all})") } else { String::new() };
         format!(
             "The smallest grain that loses no more than {allowed}: {}{beyond} {}, chunks of {chunk}.",
-            plural(heads, "head"),
+            counted(heads.into(), "head"),
             gpu_or(gpu, "a GPU", "a device"),
         )
     },
@@ -250,8 +248,8 @@ const ENGLISH: Words = Words {
             slower if slower >= 1.0 => format!(": {slower:.2} × as long a layer"),
             faster => format!(": a layer {:.2} × as fast", 1.0 / faster),
         };
-        text +=
-            &devices.map_or(String::new(), |(then, now)| format!(" on {} instead of {now}", plural(then, "device")));
+        text += &devices
+            .map_or(String::new(), |(then, now)| format!(" on {} instead of {now}", counted(then.into(), "device")));
         text +=
             &if rows > 1.0 { format!(" for {} × the tokens", (100.0 * rows).round() / 100.0) } else { String::new() };
         let of = if of_halves { " by heads of a half of the tokens" } else { "" };
