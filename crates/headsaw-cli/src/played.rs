@@ -6,11 +6,11 @@ use crate::scene::{Phase, ROUNDS};
 use headsaw::cost::{Priced, predict};
 use headsaw::lower::lower;
 use headsaw::plan::Plan;
-use headsaw::program::{Op, Program, Role, Step};
+use headsaw::program::{Op, Program, Step};
 use headsaw::simulate::simulate;
 use headsaw::spec::cluster::{DeviceGroup, Prices};
 use headsaw::trace::{Span, Trace};
-use headsaw::units::Bytes;
+use headsaw::units::{Bytes, Seconds};
 use headsaw::verify;
 use std::time::Instant;
 
@@ -79,15 +79,8 @@ impl Played {
 
     /// Idle ÷ total of the compute lanes that do anything, inside the window.
     pub fn bubble(&self) -> f64 {
-        let mut busy = vec![0.0; self.trace.lanes.len()];
-        for span in &self.trace.spans {
-            busy[span.lane as usize] += self.inside(span).map_or(0.0, |(start, end)| end - start);
-        }
-        let computes =
-            self.trace.lanes.iter().zip(&busy).filter(|(lane, busy)| lane.role == Role::Compute && **busy > 0.0);
-        let (lanes, busy) = computes.fold((0.0, 0.0), |(lanes, sum), (_, busy)| (lanes + 1.0, sum + busy));
-        let total = lanes * self.seconds();
-        if total > 0.0 { (1.0 - busy / total).max(0.0) } else { 0.0 }
+        let (start, end) = self.window;
+        self.trace.occupancy_within(Seconds(start), Seconds(end)).bubble
     }
 
     fn op(&self, span: &Span) -> Op {

@@ -84,23 +84,24 @@ impl Trace {
         Seconds(end.0 - start.0)
     }
 
-    /// Busy seconds of each lane.
-    pub fn busy(&self) -> Vec<Seconds> {
-        let mut busy = vec![Seconds(0.0); self.lanes.len()];
-        for span in &self.spans {
-            busy[span.lane as usize] += Seconds(span.end.0 - span.start.0);
-        }
-        busy
-    }
-
     /// How busy the compute lanes that do anything are: the bubble is idle ÷ total, not idle ÷ ideal as in Megatron's
     /// papers (arXiv 2104.04473, section 2.2).
     pub fn occupancy(&self) -> Occupancy {
-        let span = self.seconds();
-        let busy = self.busy();
+        let (start, end) = self.ends();
+        self.occupancy_within(start, end)
+    }
+
+    /// The same between two moments.
+    pub fn occupancy_within(&self, start: Seconds, end: Seconds) -> Occupancy {
+        let span = Seconds(end.0 - start.0);
+        let mut busy = vec![Seconds(0.0); self.lanes.len()];
+        for inside in &self.spans {
+            let seconds = inside.end.0.min(end.0) - inside.start.0.max(start.0);
+            busy[inside.lane as usize] += Seconds(seconds.max(0.0));
+        }
         let used = self.lanes.iter().zip(&busy).filter(|(lane, busy)| lane.role == Role::Compute && busy.0 > 0.0);
         let (lanes, busy) = used.fold((0u32, Seconds(0.0)), |(lanes, sum), (_, busy)| (lanes + 1, sum + *busy));
         let total = span.0 * f64::from(lanes);
-        Occupancy { span, busy, bubble: if total > 0.0 { 1.0 - busy.0 / total } else { 0.0 } }
+        Occupancy { span, busy, bubble: if total > 0.0 { (1.0 - busy.0 / total).max(0.0) } else { 0.0 } }
     }
 }

@@ -6,8 +6,8 @@
 //! lanes of their own likewise. `simulate` gives the same times where slices are equal; `tests/closed_form.rs` holds that.
 
 use super::model::{Collective, CostModel, Load};
-use crate::lower::work::{self, Counter};
-use crate::plan::{Exchange, HeadStep, HeadSteps, Order, Overlap, Plan, Slice, Stage};
+use crate::lower::work::{self, Counter, part_of as len};
+use crate::plan::{Exchange, HeadSteps, Order, Overlap, Plan, Slice, Stage};
 use crate::program::{Gathered, NormSite, Step, Unit, Work};
 use crate::shard::BLOCK;
 use crate::spec::cluster::DeviceId;
@@ -208,10 +208,8 @@ impl<'a> Timed<'a> {
 
     /// All heads at once.
     fn whole_attention(&self) -> f64 {
-        let model = &self.plan.model;
-        let panels = |heads: &Range<u32>| (len(heads) * model.head_width).div_ceil(16);
         let heads = |slice: &Slice| {
-            let projected = panels(&slice.heads) + 2 * panels(&slice.kv_heads(model));
+            let projected = work::projected_panels(&self.plan.model, slice);
             self.step(slice, Step::Project, 0..projected, None) + self.step(slice, Step::Attend, 0..1, None)
         };
         let merge = |slice: &Slice| self.step(slice, Step::Merge, 0..self.row_blocks(slice), None);
@@ -255,27 +253,15 @@ impl<'a> Timed<'a> {
         for number in 0..work::chunks(self.plan, self.stage) {
             let unit = |slice: &Slice| Unit { number, heads: work::chunk(&slice.heads, steps.chunk, number) };
             let heads = |slice: &Slice| -> f64 {
-                let before = HeadStep::ALL.iter().filter(|step| **step != HeadStep::Merge);
-                let before: Vec<HeadStep> = before.copied().collect();
-                let parts = steps.cut.parts().iter().map(|part| {
-                    let inside: Vec<HeadStep> = part.iter().filter(|step| before.contains(step)).copied().collect();
-                    work::steps_of(&inside).map(|step| self.unit(slice, step, &unit(slice))).sum::<f64>()
-                });
-                parts.sum()
+                let all = steps.cut.parts().iter().flat_map(|part| work::steps_of(part));
+                all.filter(|step| *step != Step::Merge).map(|step| self.unit(slice, step, &unit(slice))).sum()
             };
+            let attended = |slice: &Slice| self.counter(slice).gather(Gathered::Attended, Some(&unit(slice)));
             seconds += self.slowest(heads)
-                + self.gather_of(number)
+                + self.collective(Collective::AllGather, attended)
                 + self.slowest(|slice| self.unit(slice, Step::Merge, &unit(slice)));
         }
         seconds
-    }
-
-    fn gather_of(&self, number: u32) -> f64 {
-        let size = self.plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk);
-        self.collective(Collective::AllGather, |slice| {
-            let unit = Unit { number, heads: work::chunk(&slice.heads, size, number) };
-            self.counter(slice).gather(Gathered::Attended, Some(&unit))
-        })
     }
 
     fn mlp(&self) -> f64 {
@@ -321,8 +307,4 @@ impl<'a> Timed<'a> {
         let logits = arrives(&self.stage.slices[0]).max(self.slowest_of(&self.stage.slices[1..], arrives));
         normed + logits + self.step(&self.stage.slices[0], Step::Sample, 0..1, None)
     }
-}
-
-fn len(range: &Range<u32>) -> u32 {
-    range.end - range.start
 }

@@ -1,5 +1,6 @@
 //! The actions of one layer on one lane, for both exchanges.
 
+use super::work::projected_panels;
 use super::{At, Lowering};
 use crate::plan::Exchange;
 use crate::program::*;
@@ -99,10 +100,7 @@ impl Lowering<'_> {
     }
 
     fn project_part(&self, lane: usize) -> std::ops::Range<u32> {
-        let model = &self.plan.model;
-        let slice = self.slice(lane);
-        let panels = |heads: &std::ops::Range<u32>| ((heads.end - heads.start) * model.head_width).div_ceil(16);
-        self.share(lane, panels(&slice.heads) + 2 * panels(&slice.kv_heads(model)))
+        self.share(lane, projected_panels(&self.plan.model, self.slice(lane)))
     }
 }
 

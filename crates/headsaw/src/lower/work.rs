@@ -220,8 +220,14 @@ impl Counter<'_> {
     }
 }
 
+/// Panels of 16 rows of a slice's Q, K and V.
+pub fn projected_panels(model: &ModelSpec, slice: &Slice) -> u32 {
+    let panels = |heads: &Range<u32>| (part_of(heads) * model.head_width).div_ceil(16);
+    panels(&slice.heads) + 2 * panels(&slice.kv_heads(model))
+}
+
 /// Length of a range.
-fn part_of(range: &Range<u32>) -> u32 {
+pub(crate) fn part_of(range: &Range<u32>) -> u32 {
     range.end - range.start
 }
 
