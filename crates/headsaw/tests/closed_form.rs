@@ -1,6 +1,6 @@
 //! Two roads to one time: the closed form, and the simulation.
 
-use headsaw::cost::{Capacity, Collective, CostModel, Domain, Load, Price, predict};
+use headsaw::cost::{Collective, CostModel, Domain, Load, Price, predict};
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::program::{Step, Work};
@@ -8,7 +8,7 @@ use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::DeviceId;
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
-use headsaw::units::{Bytes, BytesPerSecond, Seconds};
+use headsaw::units::{Bytes, Seconds};
 use headsaw::verify;
 use proptest::prelude::*;
 
@@ -49,11 +49,7 @@ impl CostModel for Made {
         0
     }
     fn domain(&self, device: DeviceId) -> Domain {
-        Domain {
-            id: device.0,
-            bytes_per_second: BytesPerSecond(1.0),
-            capacity: Capacity::Overlap { lanes: 1.0, exchange: 1.0 },
-        }
+        Domain::undisturbed(device)
     }
 }
 

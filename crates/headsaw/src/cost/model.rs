@@ -43,6 +43,14 @@ pub struct Domain {
     pub capacity: Capacity,
 }
 
+impl Domain {
+    /// Of a device whose lanes do not disturb each other.
+    pub fn undisturbed(device: DeviceId) -> Domain {
+        let capacity = Capacity::Overlap { lanes: 1.0, exchange: 1.0 };
+        Domain { id: device.0, bytes_per_second: BytesPerSecond(f64::INFINITY), capacity }
+    }
+}
+
 /// What busy lanes can do together, in lanes that work alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Capacity {

@@ -2,13 +2,13 @@
 
 use super::layer::Layer;
 use super::place::Case;
-use crate::cost::{Capacity, Collective, CostModel, Domain, Load, Price};
+use crate::cost::{Collective, CostModel, Domain, Load, Price};
 use crate::lower::{lower, work};
 use crate::plan::{Stage, StepCut};
 use crate::program::{Step, Work};
 use crate::simulate::{Rounds, Stuck, simulate};
 use crate::spec::cluster::DeviceId;
-use crate::units::{Bytes, BytesPerSecond, Seconds};
+use crate::units::{Bytes, Seconds};
 use serde::Serialize;
 
 /// Slots of a layer's units on a device, where every unit takes one.
@@ -102,10 +102,6 @@ impl CostModel for Slot {
     }
 
     fn domain(&self, device: DeviceId) -> Domain {
-        Domain {
-            id: device.0,
-            bytes_per_second: BytesPerSecond(1.0),
-            capacity: Capacity::Overlap { lanes: 1.0, exchange: 1.0 },
-        }
+        Domain::undisturbed(device)
     }
 }

@@ -1,6 +1,6 @@
 //! The small pipeline inside a device, a head a slot: the example and its relatives.
 
-use headsaw::cost::{Capacity, Collective, CostModel, Domain, Load, Price};
+use headsaw::cost::{Collective, CostModel, Domain, Load, Price};
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::program::{Program, Step, Work};
@@ -9,7 +9,7 @@ use headsaw::spec::cluster::DeviceId;
 use headsaw::spec::presets;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::trace::Trace;
-use headsaw::units::{Bytes, BytesPerSecond, Seconds};
+use headsaw::units::{Bytes, Seconds};
 use headsaw::verify;
 
 /// Seconds a head of `project`, `attend` and `merge`; all else takes no time.
@@ -39,11 +39,7 @@ impl CostModel for PerHead {
         0
     }
     fn domain(&self, device: DeviceId) -> Domain {
-        Domain {
-            id: device.0,
-            bytes_per_second: BytesPerSecond(1.0),
-            capacity: Capacity::Overlap { lanes: 1.0, exchange: 1.0 },
-        }
+        Domain::undisturbed(device)
     }
 }
 
