@@ -3,7 +3,7 @@
 //! A norm, rotary, an activation are kernels of their own; attention is one fused kernel, or three where the step cut
 //! takes it apart. Adding to the residual is part of the norm that follows (vLLM's `fused_add_rms_norm`).
 
-use super::model::Load;
+use super::Load;
 use super::product::{elementwise, product};
 use super::table::Price;
 use super::{AttentionShape, attention, unfused};

@@ -1,6 +1,7 @@
 //! What a step takes on one lane of a CPU device: the kernels that the runtime calls for it, by the measured table.
 
-use super::model::{Collective, Load};
+use super::Load;
+use super::model::Collective;
 use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };

@@ -12,10 +12,11 @@ mod product;
 pub mod table;
 mod tiles;
 
+pub use crate::trace::Load;
 pub use attention::{AttentionShape, LaneSeconds, attention, fused_lanes, unfused};
 pub use collective::{Kernels, all_gather, all_reduce, all_reduce_by, all_to_all, reduce_scatter, send};
 pub use group::GroupShape;
-pub use model::{Capacity, Collective, CostModel, Domain, Load};
+pub use model::{Capacity, Collective, CostModel, Domain};
 pub use predict::{StageTimes, predict};
 pub use prices::Priced;
 pub use product::{elementwise, product};

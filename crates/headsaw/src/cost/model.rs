@@ -3,25 +3,8 @@
 use super::table::Price;
 use crate::program::{Step, Work};
 use crate::spec::cluster::DeviceId;
+use crate::trace::Load;
 use crate::units::{Bytes, BytesPerSecond, Seconds};
-
-/// What a micro-batch carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Load {
-    /// Sequences.
-    pub sequences: u32,
-    /// New tokens of each.
-    pub tokens: u32,
-    /// Cached tokens of each, before the new ones.
-    pub past: u32,
-}
-
-impl Load {
-    /// Rows of activations.
-    pub fn rows(&self) -> u32 {
-        self.sequences.saturating_mul(self.tokens)
-    }
-}
 
 /// A way of bringing parts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

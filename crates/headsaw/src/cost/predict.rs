@@ -5,7 +5,8 @@
 //! arXiv 1811.06965, section 2.3, counts its bubble the same way); chunks of heads through the parts of a step cut on
 //! lanes of their own likewise. `simulate` gives the same times where slices are equal; `tests/closed_form.rs` holds that.
 
-use super::model::{Collective, CostModel, Load};
+use super::Load;
+use super::model::{Collective, CostModel};
 use crate::lower::work::{self, Counter, part_of as len};
 use crate::plan::{Exchange, HeadSteps, Order, Overlap, Plan, Slice, Stage};
 use crate::program::{Gathered, NormSite, Step, Unit, Work};

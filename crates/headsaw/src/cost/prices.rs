@@ -1,7 +1,8 @@
 //! What a plan's actions take on a cluster: each device priced by its kind.
 
+use super::Load;
 use super::group::GroupShape;
-use super::model::{Capacity, Collective, CostModel, Domain, Load};
+use super::model::{Capacity, Collective, CostModel, Domain};
 use super::table::{Home, Price};
 use super::{collective, gpu, lane};
 use crate::lower::work;

@@ -3,6 +3,9 @@
 //! Lowering writes every edge (`needs`, `makes`), every send, receive and collective; the runtime infers nothing.
 
 pub mod text;
+mod turns;
+
+pub use turns::{Knot, Turns};
 
 use crate::spec::cluster::DeviceId;
 use crate::units::{Bytes, Flops};

@@ -1,10 +1,14 @@
-//! Says everything that is wrong with a plan or a program, at once.
+//! Says everything that is wrong with a plan, a program or a trace, at once.
 
+mod file;
 mod plan;
 mod program;
+mod trace;
 
+pub use file::traced;
 pub use plan::{Memory, memory, plan};
 pub use program::{follows_memory, program};
+pub use trace::{CLOCK_TOLERANCE, trace};
 
 use std::fmt;
 

@@ -34,7 +34,8 @@ pub fn program(program: &Program) -> Vec<Violation> {
     found
 }
 
-fn name(program: &Program, lane: usize, action: &Action) -> String {
+/// Device, lane and action, for people.
+pub(super) fn name(program: &Program, lane: usize, action: &Action) -> String {
     let Lane { device, stage, number, .. } = &program.lanes[lane];
     let layer = action.layer.map(|layer| format!(".L{layer}")).unwrap_or_default();
     let unit = unit(action);

@@ -1,8 +1,15 @@
 //! A trace says what happened, or what would: for each lane its actions with their beginnings and ends.
 
+mod file;
+mod load;
+
+pub use file::{FORMAT, NoTrace, SPANS_MOST, TraceFile};
+pub use load::{Load, Rounds};
+
 use crate::program::{Program, Role};
 use crate::spec::cluster::DeviceId;
 use crate::units::Seconds;
+use serde::{Deserialize, Serialize};
 
 /// What each lane did, and when.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +23,8 @@ pub struct Trace {
 }
 
 /// Where a trace comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Source {
     /// Predicted.
     Simulated,
