@@ -9,7 +9,7 @@ use crate::weights::{self, ModelFile};
 use headsaw::lower::lower;
 use headsaw::plan::{Plan, Slice};
 use headsaw::program::{MicroId, Program};
-use headsaw::spec::cluster::DeviceId;
+use headsaw::spec::cluster::{DeviceId, Links};
 use headsaw::units::Bytes;
 use headsaw::verify::{self, Memory, Violation};
 use std::collections::BTreeMap;
@@ -64,6 +64,8 @@ pub struct Options {
     pub forced: Vec<Vec<u32>>,
     /// A device that is made to fail (for tests).
     pub fault: Option<Fault>,
+    /// Links between the devices that the run feels.
+    pub links: Links,
 }
 
 impl Options {
@@ -77,6 +79,7 @@ impl Options {
             digest: true,
             forced: Vec::new(),
             fault: None,
+            links: Links::default(),
         }
     }
 }
@@ -295,6 +298,7 @@ impl Engine {
             devices: &self.devices,
             memory: &self.memory,
             fault: options.fault,
+            links: &options.links,
         };
         lane::run(&run, &mut driver)?;
         Ok(driver.report())

@@ -3,7 +3,7 @@
 use super::rounds::Rounds;
 use crate::compute::Shared;
 use crate::transport::sync::{Ordering, Padded};
-use crate::transport::{Bell, Patience, Stopped, Threads, Transport};
+use crate::transport::{Bell, Patience, Stopped, Threads, Transport, Wants};
 use headsaw::program::{Group, GroupId, LaneId, Program};
 use headsaw::spec::cluster::{Level, Wiring};
 use headsaw::units::{BytesPerSecond, Seconds};
@@ -39,6 +39,7 @@ pub(super) fn measure(cores: u32, rounds: &mut Rounds) -> Between {
         bytes_per_second: BytesPerSecond((4 * OFFERED) as f64 / exchange(rounds)),
         efficiency: 1.0, // it was measured, not promised
         wiring: Wiring::Switch,
+        link: None,
     };
     let hand_over = pass_round(2, rounds);
     let crowded = pass_round(2 * cores, rounds).0.max(hand_over.0);
@@ -106,7 +107,7 @@ pub(super) struct Lane<'a> {
 impl Lane<'_> {
     /// Waits for the others.
     pub fn meet(&self) -> Result<(), Stopped> {
-        self.transport.meet(GroupId(0), LaneId(self.number))
+        self.transport.meet(GroupId(0), LaneId(self.number), 0).map(|_| ())
     }
 
     /// Waits for the lane before, then lets the next one go on; the first one lets go before it waits.
@@ -129,7 +130,7 @@ impl Lane<'_> {
 pub(super) fn together(lanes: u32, rounds: &mut Rounds, round: impl Fn(&Lane) -> Result<f64, Stopped> + Sync) -> f64 {
     let (bell, patience) = (Bell::default(), Patience::new(lanes as usize, super::cores() as usize));
     let program = meeting(lanes);
-    let transport = Threads::new(&program, 1, 1, &bell, patience);
+    let transport = Threads::new(&program, 1, 1, &bell, patience, &Wants::default());
     let progress: Vec<Padded> = (0..lanes).map(|_| Padded::default()).collect();
     let lane = |number| Lane { number, transport: &transport, progress: &progress, bell: &bell, patience };
     std::thread::scope(|scope| {

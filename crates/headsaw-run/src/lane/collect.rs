@@ -6,7 +6,7 @@ use crate::compute::{Acts, BLOCK, Shared, TREE_DEPTH};
 use crate::transport::Transport;
 use headsaw::lower::work;
 use headsaw::plan::{Exchange, Plan, Slice};
-use headsaw::program::{Action, Carries, ChanId, Gathered, GroupId, MicroId, PlaceKind};
+use headsaw::program::{Action, Carries, ChanId, Gathered, GroupId, MicroId, NormSite, PlaceKind};
 use headsaw::shard;
 use headsaw::spec::cluster::DeviceId;
 use std::collections::BTreeMap;
@@ -20,7 +20,8 @@ impl<'a> Worker<'a, '_> {
     }
 
     pub(super) fn all_reduce(&mut self, group: GroupId, action: &Action) -> Result<(), Stopped> {
-        self.shared.transport.meet(group, self.id)?;
+        let rows = self.header().rows.len();
+        self.began = self.shared.transport.meet(group, self.id, offered(action, rows))?;
         let width = self.shared.run.plan.model.width as usize;
         let columns = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(width);
         let residual = self.views.residual[action.micro.index()];
@@ -42,14 +43,12 @@ impl<'a> Worker<'a, '_> {
     }
 
     pub(super) fn all_gather(&mut self, group: GroupId, what: Gathered, action: &Action) -> Result<(), Stopped> {
-        self.shared.transport.meet(group, self.id)?;
+        let sampled = what == Gathered::Normed(NormSite::Output);
+        let tokens = if sampled { self.header().sampled().count() } else { self.header().rows.len() };
+        self.began = self.shared.transport.meet(group, self.id, offered(action, tokens))?;
         match what {
             Gathered::Embedded => self.gather_embedded(action),
             Gathered::Normed(site) => {
-                let tokens = match site {
-                    headsaw::program::NormSite::Output => self.header().sampled().count(),
-                    _ => self.header().rows.len(),
-                };
                 let all = &self.views.normed_all;
                 for (slice, views) in self.peers() {
                     let part = &views.normed_part[site as usize];
@@ -144,27 +143,36 @@ impl<'a> Worker<'a, '_> {
         match shared.run.program.chans[chan.index()].carries {
             Carries::Header(micro) => {
                 let views = self.views;
-                shared.transport.recv(chan, &mut |slot| {
+                self.began = shared.transport.recv(chan, &mut |slot| {
                     // SAFETY: only this lane receives headers, and the message is here: it was sent when the last one
                     // had left the model, and lanes read copies of their own.
                     unsafe { views.header_mut(micro) }.read(slot);
-                })
+                })?;
             }
             Carries::Residual { start, end } => {
                 let held = self.held();
                 let tokens = self.header().rows.len();
                 let residual = self.views.residual[action.micro.index()];
                 let columns = columns_within(start, end, &held);
-                shared.transport.recv(chan, &mut |slot| take(slot, residual, tokens, held.len(), &columns))
+                let mut take = |slot: &[u8]| take(slot, residual, tokens, held.len(), &columns);
+                self.began = shared.transport.recv(chan, &mut take)?;
             }
             Carries::Logits { start, end } => {
                 let vocab = shared.run.plan.model.vocab as usize;
                 let sampled = self.header().sampled().count();
                 let columns = start as usize..end as usize;
-                shared.transport.recv(chan, &mut |slot| take(slot, self.views.logits, sampled, vocab, &columns))
+                let logits = self.views.logits;
+                let mut take = |slot: &[u8]| take(slot, logits, sampled, vocab, &columns);
+                self.began = shared.transport.recv(chan, &mut take)?;
             }
         }
+        Ok(())
     }
+}
+
+/// Bytes that an action offers to each of the other devices.
+fn offered(action: &Action, tokens: usize) -> u64 {
+    (action.work.sent * tokens as u64).0
 }
 
 /// How the vectors of all devices of a stage make one sum.

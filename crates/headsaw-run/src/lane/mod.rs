@@ -14,10 +14,10 @@ use crate::compute::{Compute, Scratch};
 use crate::device::DeviceWeights;
 use crate::rope::Rotations;
 use crate::transport::sync::{Ordering, Padded};
-use crate::transport::{Bell, Patience, Stopped, Threads, Transport};
+use crate::transport::{Bell, Moment, Patience, Stopped, Threads, Transport, Wants};
 use headsaw::plan::{Plan, Slice};
 use headsaw::program::{Action, BufId, Carries, LaneId, MicroId, Op, PlaceKind, Program, Step};
-use headsaw::spec::cluster::DeviceId;
+use headsaw::spec::cluster::{DeviceId, Links};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -72,6 +72,7 @@ pub(crate) struct Run<'a> {
     pub devices: &'a BTreeMap<DeviceId, DeviceWeights>,
     pub memory: &'a BTreeMap<DeviceId, DeviceMemory>,
     pub fault: Option<Fault>,
+    pub links: &'a Links,
 }
 
 /// The program's lanes, started and brought to their end.
@@ -81,9 +82,10 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
     let patience = Patience::new(lanes, cores);
     let bell = Bell::default();
     let (rows, batch) = (run.plan.workload.rows() as usize, run.plan.workload.batch as usize);
+    let wants = Wants { links: run.links.clone(), timed: false };
     let shared = Shared {
         run,
-        transport: Threads::new(run.program, rows, batch, &bell, patience),
+        transport: Threads::new(run.program, rows, batch, &bell, patience, &wants),
         views: run.memory.iter().map(|(device, memory)| (*device, memory.views())).collect(),
         progress: (0..lanes).map(|_| Padded::default()).collect(),
         bell: &bell,
@@ -142,7 +144,7 @@ fn prime(shared: &Shared, control: &mut dyn Control) {
                 control.next(micro, &mut header);
                 asked = true;
             }
-            let sent = shared.transport.send(headsaw::program::ChanId(i as u32), &mut |slot| header.write(slot));
+            let sent = shared.transport.put(headsaw::program::ChanId(i as u32), &mut |slot| header.write(slot));
             sent.expect("an empty mailbox takes a message at once");
         }
     }
@@ -204,6 +206,8 @@ struct Worker<'a, 'c> {
     next: Header,
     next_for: Option<(u64, MicroId)>,
     round: u64,
+    /// When the work of the last exchange or message began, where anybody wants to know.
+    began: Moment,
 }
 
 impl<'a, 'c> Worker<'a, 'c> {
@@ -235,6 +239,7 @@ impl<'a, 'c> Worker<'a, 'c> {
             next: Header::with_room(run.plan.workload.rows() as usize),
             next_for: None,
             round: 0,
+            began: None,
         }
     }
 

@@ -1,7 +1,9 @@
-//! All orders in which threads can see each other's writes, for the ring and the bell.
+//! All orders in which threads can see each other's writes, for the ring, the bell, meetings and ports.
 
+use super::meeting::Meeting;
 use super::ring::Ring;
-use super::sync::{AtomicU64, Ordering};
+use super::sync::{AtomicU64, Ordering, Padded};
+use super::wire::book;
 use super::{Bell, Patience, Stopped};
 use loom::sync::Arc;
 use loom::thread;
@@ -22,12 +24,12 @@ fn messages_arrive_whole_and_in_order() {
                         slot[0] = i;
                         1
                     };
-                    shared.0.send(&shared.1, Patience::NONE, &mut fill).unwrap();
+                    shared.0.send(&shared.1, Patience::NONE, &mut fill, |_| 0).unwrap();
                 }
             })
         };
         for i in 1..=3 {
-            shared.0.recv(&shared.1, Patience::NONE, &mut |slot| assert_eq!(slot, [i])).unwrap();
+            shared.0.recv(&shared.1, Patience::NONE, &mut |slot| assert_eq!(slot, [i]), |_| Ok(())).unwrap();
         }
         sender.join().unwrap();
     });
@@ -60,6 +62,59 @@ fn a_stop_wakes_whoever_sleeps() {
         let waiter = {
             let bell = bell.clone();
             thread::spawn(move || bell.wait(Patience::NONE, || false))
+        };
+        bell.stop();
+        assert_eq!(waiter.join().unwrap(), Err(Stopped));
+    });
+}
+
+/// Three turns of a meeting of two: in each, both read what the other brought to this very turn.
+#[test]
+fn a_turn_shows_what_was_brought_to_it() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let shared = Arc::new((Meeting::new(2), Bell::default()));
+        let meet = |shared: &(Meeting, Bell), me: usize| {
+            for turn in 1..=3 {
+                let brings = [10 * turn, 10 * turn + 1][me];
+                let met = shared.0.meet(&shared.1, Patience::NONE, me, Some((brings, brings))).unwrap();
+                assert_eq!(met.bytes().collect::<Vec<_>>(), [10 * turn, 10 * turn + 1]);
+                assert_eq!(met.last_came(), 10 * turn + 1);
+            }
+        };
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || meet(&shared, 1))
+        };
+        meet(&shared, 0);
+        other.join().unwrap();
+    });
+}
+
+/// Two book a port at once: both times are taken, one after the other.
+#[test]
+fn no_booking_of_a_port_is_lost() {
+    loom::model(|| {
+        let port = Arc::new(Padded::default());
+        let other = {
+            let port = port.clone();
+            thread::spawn(move || book(&port, 10, 5))
+        };
+        let ends = [book(&port, 12, 3), other.join().unwrap()];
+        assert!(ends == [15, 20] || ends == [18, 15], "{ends:?}");
+        assert_eq!(port.0.load(Ordering::Relaxed), *ends.iter().max().unwrap());
+    });
+}
+
+/// A stop reaches whoever waits for a moment that never comes.
+#[test]
+fn a_stop_wakes_whoever_waits_for_a_moment() {
+    loom::model(|| {
+        let bell = Arc::new(Bell::default());
+        let waiter = {
+            let bell = bell.clone();
+            thread::spawn(move || bell.wait_until(|| 0, u64::MAX))
         };
         bell.stop();
         assert_eq!(waiter.join().unwrap(), Err(Stopped));

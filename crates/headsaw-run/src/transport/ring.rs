@@ -15,6 +15,8 @@ pub(crate) struct Ring {
 struct Message {
     bytes: Box<[u8]>,
     len: usize,
+    /// When it can be taken, as the sender says.
+    there: u64,
 }
 
 // SAFETY: a slot is touched by the sender only while `sent - received < DEPTH` and the slot is not among those in flight,
@@ -25,16 +27,17 @@ unsafe impl Sync for Ring {}
 impl Ring {
     /// For messages of at most `bytes`.
     pub fn new(bytes: usize) -> Ring {
-        let slot = || UnsafeCell::new(Message { bytes: vec![0; bytes].into(), len: 0 });
+        let slot = || UnsafeCell::new(Message { bytes: vec![0; bytes].into(), len: 0, there: 0 });
         Ring { sent: Padded::default(), received: Padded::default(), slots: [slot(), slot()] }
     }
 
-    /// Waits for room, then lets `fill` write the message and give its length.
+    /// Waits for room, then lets `fill` write the message and give its length; `there` says when it can be taken.
     pub fn send(
         &self,
         bell: &Bell,
         patience: Patience,
         fill: &mut dyn FnMut(&mut [u8]) -> usize,
+        there: impl FnOnce(usize) -> u64,
     ) -> Result<(), Stopped> {
         let sent = self.sent.0.load(Ordering::Relaxed);
         bell.wait(patience, || sent - self.received.0.load(Ordering::Acquire) < DEPTH)?;
@@ -42,21 +45,30 @@ impl Ring {
             // SAFETY: the receiver has given this slot back (checked above), and there is one sender.
             let slot = unsafe { &mut *slot };
             slot.len = fill(&mut slot.bytes);
+            slot.there = there(slot.len);
         });
         self.sent.0.store(sent + 1, Ordering::Release);
         bell.ring();
         Ok(())
     }
 
-    /// Waits for the next message and shows it to `take`.
-    pub fn recv(&self, bell: &Bell, patience: Patience, take: &mut dyn FnMut(&[u8])) -> Result<(), Stopped> {
+    /// Waits for the next message, then as `wait` says for what the sender said, and shows it to `take`.
+    pub fn recv(
+        &self,
+        bell: &Bell,
+        patience: Patience,
+        take: &mut dyn FnMut(&[u8]),
+        wait: impl FnOnce(u64) -> Result<(), Stopped>,
+    ) -> Result<(), Stopped> {
         let received = self.received.0.load(Ordering::Relaxed);
         bell.wait(patience, || self.sent.0.load(Ordering::Acquire) > received)?;
         self.slots[(received % DEPTH) as usize].with(|slot| {
             // SAFETY: the sender has filled this slot (checked above) and keeps off until it is given back.
             let slot = unsafe { &*slot };
+            wait(slot.there)?;
             take(&slot.bytes[..slot.len]);
-        });
+            Ok(())
+        })?;
         self.received.0.store(received + 1, Ordering::Release);
         bell.ring();
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::Stopped;
 use super::sync::{AtomicBool, AtomicU32, Condvar, Mutex, Ordering, fence, spin_loop, yield_now};
+use std::time::Duration;
 
 /// How long a lane spins before it gives its core away.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,10 @@ impl Patience {
     }
 }
 
+/// A sleeper wakes this long before its time and gives way for the rest: threads are woken some 50 µs late on Linux (timer
+/// slack, prctl(2)).
+const EARLY_NANOS: u64 = 60_000;
+
 /// Wakes those who sleep until something changes. Whoever changes something rings.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -30,6 +35,9 @@ pub struct Bell {
     stopped: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
+    /// Those who wait for a moment: nothing but the end wakes them before.
+    dozing: Mutex<()>,
+    over: Condvar,
 }
 
 impl Bell {
@@ -46,6 +54,9 @@ impl Bell {
     /// Ends all waiting, now and later.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+        // Whoever dozes has seen it, or holds the lock until it can be woken.
+        drop(self.dozing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        self.over.notify_all();
         self.ring();
     }
 
@@ -79,6 +90,39 @@ impl Bell {
             yield_now();
         }
         self.sleep(&mut ready)
+    }
+
+    /// Waits until a moment: asleep at first.
+    ///
+    /// # Errors
+    /// Somebody has called [`Bell::stop`].
+    pub fn wait_until(&self, now: impl Fn() -> u64, moment: u64) -> Result<(), Stopped> {
+        self.doze(&now, moment.saturating_sub(EARLY_NANOS))?;
+        while now() < moment {
+            if self.is_stopped() {
+                return Err(Stopped);
+            }
+            yield_now();
+        }
+        Ok(())
+    }
+
+    fn doze(&self, now: impl Fn() -> u64, moment: u64) -> Result<(), Stopped> {
+        if now() >= moment {
+            return Ok(());
+        }
+        let mut guard = self.dozing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loop {
+            if self.is_stopped() {
+                return Err(Stopped);
+            }
+            let left = moment.saturating_sub(now());
+            if left == 0 {
+                return Ok(());
+            }
+            let left = Duration::from_nanos(left);
+            guard = self.over.wait_timeout(guard, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
     }
 
     #[cold]

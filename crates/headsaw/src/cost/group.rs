@@ -93,6 +93,7 @@ mod tests {
             bytes_per_second: BytesPerSecond(rate),
             efficiency: 1.0,
             wiring,
+            link: None,
         };
         vec![level(Some(8), 450e9, Wiring::Switch), level(None, 50e9, Wiring::Rails)]
     }

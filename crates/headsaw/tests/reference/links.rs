@@ -139,6 +139,7 @@ fn level(name: &str, devices: u32, latency: f64, rate: f64, efficiency: f64, wir
         bytes_per_second: BytesPerSecond(rate),
         efficiency,
         wiring,
+        link: None,
     }
 }
 

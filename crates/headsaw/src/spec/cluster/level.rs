@@ -1,5 +1,6 @@
 //! A level of links: what neighbouring devices share.
 
+use super::Link;
 use crate::units::{BytesPerSecond, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub struct Level {
     pub efficiency: f64,
     /// How the links run.
     pub wiring: Wiring,
+    /// Between devices that are threads of one machine: a link that their exchanges are held to, in runs and predictions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
 }
 
 /// How the links of a level run, so which of them a group can use at once.

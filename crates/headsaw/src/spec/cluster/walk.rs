@@ -2,6 +2,7 @@
 //! value instead, and goes on. Which fields there are it learns from the types that it fills, so there is one list of them;
 //! what numbers may be it learns from `rules`. A field may be left out where its type is an `Option`.
 
+use super::link;
 use super::place::{Names, Node, Place, float, is_name, one_of, quoted, whole};
 use super::rules::Rule;
 use crate::spec::names;
@@ -51,7 +52,13 @@ impl<'a> Deserializer<'a> for Place<'a> {
         if self.value.is_some() { visitor.visit_some(self) } else { visitor.visit_none() }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'a>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'a>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        let text = if let Some(DeValue::String(text)) = self.value { Some(text.as_ref()) } else { None };
+        if let Some((expected, harmless)) = link::wrong(name, text) {
+            self.wrong(expected);
+            let harmless: StrDeserializer<Error> = harmless.into_deserializer();
+            return visitor.visit_newtype_struct(harmless);
+        }
         visitor.visit_newtype_struct(self)
     }
 
