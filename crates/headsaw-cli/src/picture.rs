@@ -10,6 +10,7 @@ use headsaw::draw::{COLOURS, Colour, Picture, Reading, View, chrome::chrome, per
 use headsaw::spec::cluster::DeviceId;
 use headsaw::units::{Bytes, Seconds};
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::str::FromStr;
 
 /// Actions that a picture on the terminal is made of at most, about half a gigabyte.
@@ -87,11 +88,11 @@ impl Form {
         }
     }
 
-    fn draw(self, picture: &Picture) -> Vec<u8> {
+    fn draw(self, pictures: &[Picture]) -> Vec<u8> {
         match self {
-            Form::Svg => svg(picture).into_bytes(),
-            Form::Chrome => chrome(picture).into_bytes(),
-            Form::Perfetto => perfetto(picture),
+            Form::Svg => svg(pictures).into_bytes(),
+            Form::Chrome => chrome(pictures).into_bytes(),
+            Form::Perfetto => perfetto(pictures),
         }
     }
 }
@@ -114,13 +115,13 @@ impl PictureArgs {
         }
         let picture = self.picture(forecast, played);
         if self.gantt {
-            let lines = terminal(&picture, columns());
+            let lines = terminal(from_ref(&picture), columns());
             Screen { json }.show(&format!("\n{}", coloured(&lines)))?;
         }
         let Some(path) = &self.output else { return Ok(()) };
         let form = Form::of(path)?;
         let drawn = picture.limited(form.most());
-        output::write_file(path, |file| file.write_all(&form.draw(&drawn)))?;
+        output::write_file(path, |file| file.write_all(&form.draw(from_ref(&drawn))))?;
         let left_out = drawn.omission().map(|left_out| format!(" ({left_out})")).unwrap_or_default();
         say(&format!("wrote {}{left_out}\n", path.display()));
         Ok(())

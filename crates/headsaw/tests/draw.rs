@@ -10,13 +10,14 @@ use headsaw::lower::lower;
 use headsaw::plan::{Overlap, Plan};
 use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::DeviceId;
-use headsaw::trace::Trace;
+use headsaw::trace::{Source, Trace};
 use headsaw::units::{Bytes, Seconds};
 use proptest::prelude::*;
 use serde_json::Value;
 use shared::eight::{Case, EXAMPLE, PerHead, TWO};
 use shared::plans::any_units;
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 
 /// A head of a step takes a millisecond, which is a slot.
 const MILLISECONDS: [f64; 3] = [1e-3; 3];
@@ -32,27 +33,69 @@ fn example(lanes: [u32; 3]) -> Picture {
 
 #[test]
 fn the_example_in_a_terminal() {
-    insta::assert_snapshot!("terminal_three_lanes", plain(&terminal(&example([0, 1, 2]), 80)));
-    insta::assert_snapshot!("terminal_two_lanes", plain(&terminal(&example(TWO), 80)));
+    insta::assert_snapshot!("terminal_three_lanes", plain(&terminal(&[example([0, 1, 2])], 80)));
+    insta::assert_snapshot!("terminal_two_lanes", plain(&terminal(&[example(TWO)], 80)));
 }
 
 #[test]
 fn the_example_as_svg() {
-    insta::assert_snapshot!("svg_three_lanes", svg(&example([0, 1, 2])));
-    insta::assert_snapshot!("svg_two_lanes", svg(&example(TWO)));
+    insta::assert_snapshot!("svg_three_lanes", svg(&[example([0, 1, 2])]));
+    insta::assert_snapshot!("svg_two_lanes", svg(&[example(TWO)]));
 }
 
 #[test]
 fn the_example_as_chrome_json() {
-    insta::assert_snapshot!("chrome_three_lanes", chrome(&example([0, 1, 2])));
-    insta::assert_snapshot!("chrome_two_lanes", chrome(&example(TWO)));
+    insta::assert_snapshot!("chrome_three_lanes", chrome(&[example([0, 1, 2])]));
+    insta::assert_snapshot!("chrome_two_lanes", chrome(&[example(TWO)]));
 }
 
 #[test]
 fn the_example_for_perfetto() {
-    let told = |lanes| Decoded::of(&perfetto(&example(lanes))).text();
+    let told = |lanes| Decoded::of(&perfetto(&[example(lanes)])).text();
     insta::assert_snapshot!("perfetto_three_lanes", told([0, 1, 2]));
     insta::assert_snapshot!("perfetto_two_lanes", told(TWO));
+}
+
+/// The example, and the same with an attend that took twice as long.
+fn beside() -> [Picture; 2] {
+    let (program, rounds, mut trace) = EXAMPLE.played([1e-3, 2e-3, 1e-3]);
+    trace.source = Source::Measured { machine: "a machine".into() };
+    for span in &mut trace.spans {
+        (span.start, span.end) = (Seconds(span.start.0 + 1.0), Seconds(span.end.0 + 1.0));
+    }
+    [example([0, 1, 2]), Picture::new(&program, &trace, Some(&rounds), View::default())]
+}
+
+#[test]
+fn pictures_below_each_other_have_one_scale() {
+    let pictures = beside();
+    insta::assert_snapshot!("terminal_beside", plain(&terminal(&pictures, 80)));
+    let drawn = svg(&pictures);
+    sound_svg(&drawn).unwrap();
+    for says in ["Predicted: 4 slots", "Measured on a machine: 6.00 ms"] {
+        assert!(drawn.contains(says), "{says}");
+    }
+}
+
+#[test]
+fn pictures_beside_each_other_have_tracks_and_flows_of_their_own() {
+    let pictures = beside();
+    let decoded = Decoded::of(&perfetto(&pictures));
+    let bars: Vec<&headsaw::draw::Bar> = pictures.iter().flat_map(|picture| &picture.bars).collect();
+    assert_eq!(decoded.slices.len(), bars.len());
+    assert_eq!(decoded.tracks.values().filter(|(_, parent)| *parent == 0).count(), 2);
+    let (first, second) = decoded.slices.split_at(pictures[0].bars.len());
+    assert_eq!((first[0].start, second[0].start), (0, 0), "they begin together");
+    let flows = |slices: &[Slice]| slices.iter().flat_map(|slice| slice.flows.concat()).collect::<BTreeSet<_>>();
+    assert!(flows(first).is_disjoint(&flows(second)));
+    let file: Value = serde_json::from_str(&chrome(&pictures)).unwrap();
+    let names = file["traceEvents"].as_array().unwrap().iter().filter(|event| event["name"] == "process_name");
+    let names: BTreeSet<&str> = names.map(|event| event["args"]["name"].as_str().unwrap()).collect();
+    assert!(
+        names.contains("predicted: device 3, stage 0") && names.contains("measured: device 3, stage 0"),
+        "{names:?}"
+    );
+    assert_eq!(file["otherData"]["beside"][0]["source"], "a machine");
 }
 
 #[test]
@@ -81,10 +124,10 @@ fn long_traces_are_cut_and_say_so() {
         Case { heads: 40, devices: 6, micros: 5, overlap: Overlap::Tokens, ..EXAMPLE }.played([1e-6, 2e-6, 1e-6]);
     let picture = Picture::new(&program, &trace, Some(&rounds), View::default());
     assert!(picture.bars.len() > svg::BARS_MOST);
-    let drawn = svg(&picture);
+    let drawn = svg(from_ref(&picture));
     assert!(drawn.matches("<rect class=\"").count() <= svg::BARS_MOST + 40);
     assert!(drawn.contains("actions outside are left out"), "{}", &drawn[drawn.len() - 600..]);
-    assert_eq!(chrome(&picture).matches("\"ph\":\"X\"").count(), trace.spans.len());
+    assert_eq!(chrome(from_ref(&picture)).matches("\"ph\":\"X\"").count(), trace.spans.len());
     let few = Picture::new(&program, &trace, Some(&rounds), View { most: Some(1000), ..View::default() });
     assert!((900..=1000).contains(&few.bars.len()), "{}", few.bars.len());
     assert_eq!(few.bars.len() + few.left_out, trace.spans.len());
@@ -100,10 +143,10 @@ proptest! {
         let picture = Picture::new(&program, &trace, Some(&rounds), View { title: "<\"&\u{0}".into(), ..View::default() });
         prop_assert_eq!(picture.bars.len(), trace.spans.len());
         prop_assert!((picture.bubble() - trace.occupancy().bubble).abs() < 1e-9);
-        sound_json(&chrome(&picture), &trace)?;
-        sound_svg(&svg(&picture))?;
-        Decoded::of(&perfetto(&picture)).sound(&picture)?;
-        for line in terminal(&picture, width) {
+        sound_json(&chrome(from_ref(&picture)), &trace)?;
+        sound_svg(&svg(from_ref(&picture)))?;
+        Decoded::of(&perfetto(from_ref(&picture))).sound(&picture)?;
+        for line in terminal(from_ref(&picture), width) {
             let long = line.iter().map(|piece| piece.text.chars().count()).sum::<usize>();
             prop_assert!(long <= width.max(60), "{} of {}", long, width);
         }
@@ -115,8 +158,8 @@ proptest! {
         let slot = slots.then_some(Seconds(1.0));
         let view = View { from: Some(Seconds(from)), to: Some(Seconds(from + length)), slot, ..View::default() };
         let picture = Picture::new(&program, &trace, None, view);
-        sound_svg(&svg(&picture))?;
-        prop_assert!(!terminal(&picture, 80).is_empty() && (0.0..=1.0).contains(&picture.bubble()));
+        sound_svg(&svg(from_ref(&picture)))?;
+        prop_assert!(!terminal(from_ref(&picture), 80).is_empty() && (0.0..=1.0).contains(&picture.bubble()));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Bar, Colour, Done, Kind, Picture, Row, View};
 use crate::cost::Load;
-use crate::program::{Action, Op, Program, Role};
+use crate::program::{Action, Knot, LaneId, Op, Program, Role, Turns};
 use crate::simulate::Rounds;
 use crate::trace::{Span, Trace};
 use crate::units::{Bytes, Flops};
@@ -106,23 +106,16 @@ fn done(action: &Action, load: Load) -> Done {
     Done { flops, bytes }
 }
 
-/// What connects bars: the k-th send of a channel with the receive that takes it, and the members of a collective.
-#[derive(PartialEq, Eq, Hash, PartialOrd, Ord, Clone, Copy)]
-enum Knot {
-    Message(u32, u64),
-    Meeting(u32, u64),
-}
-
-/// Places among the seen spans that belong together, each flow in the order of time.
+/// Places among the seen spans that belong together, each flow in the order of time: the k-th send of a channel with the
+/// receive that takes it, the members of a collective.
 fn flows(program: &Program, trace: &Trace, seen: impl Fn(&&Span) -> bool) -> Vec<Vec<u32>> {
-    let mut turns: FxHashMap<(u32, End), u64> = FxHashMap::default();
+    let turns = Turns::new(program);
     let mut knots: FxHashMap<Knot, Vec<(u32, u32)>> = FxHashMap::default();
-    let mut place = 0;
-    for (i, span) in trace.spans.iter().enumerate() {
-        if let Some(knot) = knot(program, span, &mut turns).filter(|_| seen(&span)) {
+    let seen = trace.spans.iter().enumerate().filter(|(_, span)| seen(span));
+    for (place, (i, span)) in (0..).zip(seen) {
+        if let Some(knot) = turns.knot(program, LaneId(span.lane), span.action, span.round) {
             knots.entry(knot).or_default().push((i as u32, place));
         }
-        place += u32::from(seen(&span));
     }
     let mut knots: Vec<(Knot, Vec<(u32, u32)>)> = knots.into_iter().filter(|(_, ends)| ends.len() > 1).collect();
     knots.sort_unstable_by_key(|(knot, _)| *knot);
@@ -135,32 +128,4 @@ fn flows(program: &Program, trace: &Trace, seen: impl Fn(&&Span) -> bool) -> Vec
         ends.into_iter().map(|(_, place)| place).collect()
     };
     knots.into_iter().map(in_time).collect()
-}
-
-/// Whose turns are counted: an end of a channel, or a member of a group.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
-enum End {
-    Send,
-    Recv,
-    Meet(u32),
-}
-
-/// Spans of a lane come in order, so counting tells which message or meeting it is.
-fn knot(program: &Program, span: &Span, turns: &mut FxHashMap<(u32, End), u64>) -> Option<Knot> {
-    let mut turn = |id: u32, end: End| {
-        let turn = turns.entry((id, end)).or_default();
-        *turn += 1;
-        *turn - 1
-    };
-    match action(program, span).op {
-        Op::Compute(_) => None,
-        Op::Send(chan) => {
-            let inside = u64::from(program.chans[chan.index()].initial);
-            Some(Knot::Message(chan.0, turn(chan.0, End::Send) + inside))
-        }
-        Op::Recv(chan) => Some(Knot::Message(chan.0, turn(chan.0, End::Recv))),
-        Op::AllReduce(group) | Op::AllGather(group, _) => {
-            Some(Knot::Meeting(group.0, turn(group.0, End::Meet(span.lane))))
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! A picture is made once from a program and its trace; no writer looks into the program again. Rows are lanes, bars are
 //! actions. Heads are told by colour and label, steps by texture and letter, so that a picture reads without colour.
+//! Writers take several pictures and show them below each other: what was predicted, and what was measured.
 
 mod build;
 pub mod chrome;
@@ -11,6 +12,7 @@ mod scale;
 pub mod svg;
 pub mod terminal;
 mod texture;
+mod together;
 mod wire;
 
 pub use kind::Kind;
@@ -158,9 +160,13 @@ impl Picture {
         }
         let mut starts: Vec<f64> = self.bars.iter().map(|bar| bar.start).collect();
         starts.sort_by(f64::total_cmp);
-        let end = starts[most];
+        Cow::Owned(self.until(starts[most]))
+    }
+
+    /// The same without what begins then or later.
+    pub fn until(&self, end: f64) -> Picture {
         let mut places = vec![None; self.bars.len()];
-        let mut bars = Vec::with_capacity(most);
+        let mut bars = Vec::new();
         for (bar, place) in self.bars.iter().zip(&mut places).filter(|(bar, _)| bar.start < end) {
             *place = Some(bars.len() as u32);
             bars.push(bar.clone());
@@ -168,7 +174,7 @@ impl Picture {
         let flows = self.flows.iter().map(|flow| flow.iter().filter_map(|bar| places[*bar as usize]).collect());
         let flows = flows.filter(|flow: &Vec<u32>| flow.len() > 1).collect();
         let left_out = self.left_out + self.bars.len() - bars.len();
-        Cow::Owned(Picture { bars, flows, left_out, window: (self.window.0, end), ..self.clone() })
+        Picture { bars, flows, left_out, window: (self.window.0, end), ..self.clone() }
     }
 
     /// Seconds shown.

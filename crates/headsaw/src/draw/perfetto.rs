@@ -72,35 +72,46 @@ const NEEDS_INTERNED: u64 = 2;
 const CATEGORIES: [&str; 4] = ["compute", "collective", "send", "receive"];
 const NOTES: [&str; 7] = ["stage", "micro", "round", "layer", "heads", "flops", "bytes"];
 
-/// The picture as a `.pftrace` file.
-pub fn perfetto(picture: &Picture) -> Vec<u8> {
-    let names = names(picture);
+/// The pictures as a `.pftrace` file: they begin together.
+pub fn perfetto(pictures: &[Picture]) -> Vec<u8> {
+    let names = names(pictures);
     let mut file = Message::default();
     file.push(
         trace::PACKET,
         &new().number(packet::SEQUENCE_FLAGS, CLEARED).message(packet::INTERNED_DATA, &intern(&names)),
     );
-    for track in tracks(picture) {
-        file.push(trace::PACKET, &new().message(packet::TRACK_DESCRIPTOR, &track));
-    }
-    spans(picture, &names, &mut file);
-    for (device, at, lanes) in picture.busy_lanes() {
-        file.push(trace::PACKET, &reading(below(device, BUSY), at, u64::from(lanes)));
-    }
-    for read in &picture.memory {
-        file.push(trace::PACKET, &reading(below(read.device, MEMORY), read.at, read.bytes.0));
+    let mut first_flow = 0;
+    for (number, picture) in (0..).zip(pictures) {
+        let from = pictures[0].window.0 - picture.window.0;
+        let part = Part { picture, first_track: number << TRACK_BITS, from, first_flow, names: &names };
+        part.write(pictures.len() > 1, &mut file);
+        first_flow += picture.flows.len() as u64;
     }
     file.finish()
+}
+
+/// Labels of bars, numbered from 1.
+type Names = BTreeMap<(Kind, u32, u32), (u64, String)>;
+
+/// One of the pictures.
+struct Part<'a> {
+    picture: &'a Picture,
+    /// Added to the number of a track.
+    first_track: u64,
+    /// Added to seconds.
+    from: f64,
+    /// Added to the number of a flow.
+    first_flow: u64,
+    names: &'a Names,
 }
 
 fn new() -> Message {
     Message::default().number(packet::SEQUENCE_ID, SEQUENCE)
 }
 
-/// Labels, numbered from 1.
-fn names(picture: &Picture) -> BTreeMap<(Kind, u32, u32), (u64, String)> {
+fn names(pictures: &[Picture]) -> Names {
     let mut names = BTreeMap::new();
-    for bar in &picture.bars {
+    for bar in pictures.iter().flat_map(|picture| &picture.bars) {
         let next = names.len() as u64 + 1;
         names.entry(key(bar)).or_insert_with(|| (next, bar.label()));
     }
@@ -111,7 +122,7 @@ fn key(bar: &Bar) -> (Kind, u32, u32) {
     (bar.kind, bar.heads.start, bar.heads.end)
 }
 
-fn intern(names: &BTreeMap<(Kind, u32, u32), (u64, String)>) -> Message {
+fn intern(names: &Names) -> Message {
     let named = |iid: u64, name: &str| Message::default().number(interned::IID, iid).text(interned::NAME, name);
     let mut data = Message::default();
     for (iid, name) in (1..).zip(CATEGORIES) {
@@ -133,14 +144,8 @@ const BUSY: u64 = 1;
 const MEMORY: u64 = 2;
 const LANES: u64 = 3;
 
-/// The track of a device, or one below it.
-fn below(device: DeviceId, what: u64) -> u64 {
-    (u64::from(device.0) + 1) << 32 | what
-}
-
-fn lane(row: &Row) -> u64 {
-    below(row.device, LANES + u64::from(row.number))
-}
+/// Tracks of a picture at most, as a power of two: the next one's begin there.
+const TRACK_BITS: u32 = 52;
 
 fn track(uuid: u64, name: &str, parent: Option<u64>, rank: u64) -> Message {
     let track = Message::default().number(descriptor::UUID, uuid).text(descriptor::NAME, name);
@@ -148,79 +153,112 @@ fn track(uuid: u64, name: &str, parent: Option<u64>, rank: u64) -> Message {
     track.number(descriptor::CHILD_ORDERING, descriptor::EXPLICIT).number(descriptor::SIBLING_ORDER_RANK, rank)
 }
 
-fn tracks(picture: &Picture) -> Vec<Message> {
-    let said = picture.summary() + &picture.omission().map(|left_out| format!(" {left_out}")).unwrap_or_default();
-    let mut tracks = vec![track(PICTURE, &picture.title, None, 0).text(descriptor::DESCRIPTION, &said)];
-    let counts = |unit| Message::default().number(counter::UNIT, unit);
-    for (rank, device) in (0..).zip(picture.devices()) {
-        let id = device[0].device;
-        let parent = Some(below(id, SELF));
-        tracks.push(track(below(id, SELF), &device[0].device_name(), Some(PICTURE), rank));
-        tracks.extend(device.iter().map(|row| track(lane(row), &row.name(), parent, LANES + u64::from(row.number))));
-        let busy = track(below(id, BUSY), "busy lanes", parent, BUSY);
-        tracks.push(busy.message(descriptor::COUNTER, &counts(counter::COUNT)));
-        if picture.memory.iter().any(|read| read.device == id) {
-            let memory = track(below(id, MEMORY), "memory", parent, MEMORY);
-            tracks.push(memory.message(descriptor::COUNTER, &counts(counter::SIZE_BYTES)));
+impl Part<'_> {
+    fn write(&self, told: bool, file: &mut Message) {
+        for track in self.tracks(told) {
+            file.push(trace::PACKET, &new().message(packet::TRACK_DESCRIPTOR, &track));
+        }
+        self.spans(file);
+        for (device, at, lanes) in self.picture.busy_lanes() {
+            file.push(trace::PACKET, &self.reading(self.below(device, BUSY), at, u64::from(lanes)));
+        }
+        for read in &self.picture.memory {
+            file.push(trace::PACKET, &self.reading(self.below(read.device, MEMORY), read.at, read.bytes.0));
         }
     }
-    tracks
-}
 
-/// Each bar's beginning and end, lane by lane: of equal times the earlier packet counts as earlier.
-fn spans(picture: &Picture, names: &BTreeMap<(Kind, u32, u32), (u64, String)>, file: &mut Message) {
-    let knots = picture.knots();
-    let mut knots = &knots[..];
-    for (i, bar) in (0..).zip(&picture.bars) {
-        let row = &picture.rows[bar.row as usize];
-        let of_bar = knots.iter().take_while(|(at, ..)| *at == i).count();
-        let begin =
-            knots[..of_bar].iter().fold(begin(row, bar, names[&key(bar)].0), |event, (_, flow, end)| match end {
-                End::First | End::Middle => event.fixed(event::FLOW_IDS, *flow),
-                End::Last => event.fixed(event::TERMINATING_FLOW_IDS, *flow),
+    /// The track of a device, or one below it.
+    fn below(&self, device: DeviceId, what: u64) -> u64 {
+        self.first_track | (u64::from(device.0) + 1) << 32 | what
+    }
+
+    fn lane(&self, row: &Row) -> u64 {
+        self.below(row.device, LANES + u64::from(row.number))
+    }
+
+    /// The picture with its devices and lanes; of several each says first what it is.
+    fn tracks(&self, told: bool) -> Vec<Message> {
+        let (picture, root) = (self.picture, self.first_track | PICTURE);
+        let said = picture.summary() + &picture.omission().map(|left_out| format!(" {left_out}")).unwrap_or_default();
+        let title = if told { format!("{} {}", picture.summary(), picture.title) } else { picture.title.clone() };
+        let rank = self.first_track >> TRACK_BITS;
+        let mut tracks = vec![track(root, &title, None, rank).text(descriptor::DESCRIPTION, &said)];
+        let counts = |unit| Message::default().number(counter::UNIT, unit);
+        for (rank, device) in (0..).zip(picture.devices()) {
+            let id = device[0].device;
+            let parent = Some(self.below(id, SELF));
+            tracks.push(track(self.below(id, SELF), &device[0].device_name(), Some(root), rank));
+            let lane = |row: &Row| track(self.lane(row), &row.name(), parent, LANES + u64::from(row.number));
+            tracks.extend(device.iter().map(lane));
+            let busy = track(self.below(id, BUSY), "busy lanes", parent, BUSY);
+            tracks.push(busy.message(descriptor::COUNTER, &counts(counter::COUNT)));
+            if picture.memory.iter().any(|read| read.device == id) {
+                let memory = track(self.below(id, MEMORY), "memory", parent, MEMORY);
+                tracks.push(memory.message(descriptor::COUNTER, &counts(counter::SIZE_BYTES)));
+            }
+        }
+        tracks
+    }
+
+    /// Each bar's beginning and end, lane by lane: of equal times the earlier packet counts as earlier.
+    fn spans(&self, file: &mut Message) {
+        let knots = self.picture.knots();
+        let mut knots = &knots[..];
+        for (i, bar) in (0..).zip(&self.picture.bars) {
+            let track = self.lane(&self.picture.rows[bar.row as usize]);
+            let of_bar = knots.iter().take_while(|(at, ..)| *at == i).count();
+            let begin = knots[..of_bar].iter().fold(self.begin(track, bar), |event, (_, flow, end)| {
+                let flow = self.first_flow + flow;
+                match end {
+                    End::First | End::Middle => event.fixed(event::FLOW_IDS, flow),
+                    End::Last => event.fixed(event::TERMINATING_FLOW_IDS, flow),
+                }
             });
-        knots = &knots[of_bar..];
-        let end = Message::default().number(event::TYPE, event::SLICE_END).number(event::TRACK_UUID, lane(row));
-        file.push(trace::PACKET, &at(bar.start, &begin));
-        file.push(trace::PACKET, &at(bar.end, &end));
-    }
-}
-
-fn at(seconds: f64, event: &Message) -> Message {
-    let packet = new().number(packet::TIMESTAMP, nanoseconds(seconds)).number(packet::SEQUENCE_FLAGS, NEEDS_INTERNED);
-    packet.message(packet::TRACK_EVENT, event)
-}
-
-fn begin(row: &Row, bar: &Bar, name: u64) -> Message {
-    let category = CATEGORIES.iter().position(|name| *name == bar.kind.category()).expect("one of them");
-    let mut event = Message::default()
-        .number(event::TYPE, event::SLICE_BEGIN)
-        .number(event::TRACK_UUID, lane(row))
-        .number(event::CATEGORY_IIDS, category as u64 + 1)
-        .number(event::NAME_IID, name);
-    let work = bar.work;
-    let numbers = [
-        Some(u64::from(row.stage)),
-        Some(u64::from(bar.micro)),
-        Some(u64::from(bar.round)),
-        bar.layer.map(u64::from),
-        None, // heads are a text
-        work.map(|work| work.flops.0),
-        work.map(|work| work.bytes.0),
-    ];
-    for (iid, number) in (1..).zip(numbers) {
-        let note = Message::default().number(annotation::NAME_IID, iid);
-        if let Some(number) = number {
-            event.push(event::DEBUG_ANNOTATIONS, &note.number(annotation::UINT_VALUE, number));
-        } else if NOTES[iid as usize - 1] == "heads" && !bar.heads.is_empty() {
-            let heads = format!("{}..{}", bar.heads.start, bar.heads.end);
-            event.push(event::DEBUG_ANNOTATIONS, &note.text(annotation::STRING_VALUE, &heads));
+            knots = &knots[of_bar..];
+            let end = Message::default().number(event::TYPE, event::SLICE_END).number(event::TRACK_UUID, track);
+            file.push(trace::PACKET, &self.at(bar.start, &begin));
+            file.push(trace::PACKET, &self.at(bar.end, &end));
         }
     }
-    event
-}
 
-fn reading(track: u64, seconds: f64, value: u64) -> Message {
-    let event = Message::default().number(event::TYPE, event::COUNTER).number(event::TRACK_UUID, track);
-    at(seconds, &event.number(event::COUNTER_VALUE, value))
+    fn at(&self, seconds: f64, event: &Message) -> Message {
+        let time = nanoseconds(seconds + self.from);
+        let packet = new().number(packet::TIMESTAMP, time).number(packet::SEQUENCE_FLAGS, NEEDS_INTERNED);
+        packet.message(packet::TRACK_EVENT, event)
+    }
+
+    fn begin(&self, track: u64, bar: &Bar) -> Message {
+        let category = CATEGORIES.iter().position(|name| *name == bar.kind.category()).expect("one of them");
+        let stage = self.picture.rows[bar.row as usize].stage;
+        let mut event = Message::default()
+            .number(event::TYPE, event::SLICE_BEGIN)
+            .number(event::TRACK_UUID, track)
+            .number(event::CATEGORY_IIDS, category as u64 + 1)
+            .number(event::NAME_IID, self.names[&key(bar)].0);
+        let work = bar.work;
+        let numbers = [
+            Some(u64::from(stage)),
+            Some(u64::from(bar.micro)),
+            Some(u64::from(bar.round)),
+            bar.layer.map(u64::from),
+            None, // heads are a text
+            work.map(|work| work.flops.0),
+            work.map(|work| work.bytes.0),
+        ];
+        for (iid, number) in (1..).zip(numbers) {
+            let note = Message::default().number(annotation::NAME_IID, iid);
+            if let Some(number) = number {
+                event.push(event::DEBUG_ANNOTATIONS, &note.number(annotation::UINT_VALUE, number));
+            } else if NOTES[iid as usize - 1] == "heads" && !bar.heads.is_empty() {
+                let heads = format!("{}..{}", bar.heads.start, bar.heads.end);
+                event.push(event::DEBUG_ANNOTATIONS, &note.text(annotation::STRING_VALUE, &heads));
+            }
+        }
+        event
+    }
+
+    fn reading(&self, track: u64, seconds: f64, value: u64) -> Message {
+        let event = Message::default().number(event::TYPE, event::COUNTER).number(event::TRACK_UUID, track);
+        self.at(seconds, &event.number(event::COUNTER_VALUE, value))
+    }
 }

@@ -42,9 +42,9 @@ pub fn duration(seconds: f64) -> String {
     format!("{value:.digits$} {name}")
 }
 
-/// The axis of a picture: ticks 1, 2 or 5 times a power of ten apart.
-pub fn axis(picture: &Picture, most: usize) -> Axis {
-    let (from, to) = picture.window;
+/// The axis of so many seconds from the beginning of a picture on: ticks 1, 2 or 5 times a power of ten apart.
+pub fn axis(picture: &Picture, seconds: f64, most: usize) -> Axis {
+    let (from, to) = (picture.window.0, picture.window.0 + seconds);
     match picture.slot {
         Some(slot) => Axis { unit: "slots", ticks: ticks(picture.whole.0, (from, to), slot, most, 1.0) },
         None => {

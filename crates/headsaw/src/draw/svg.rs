@@ -4,6 +4,7 @@
 
 use super::scale::{Axis, axis, wrap};
 use super::texture::{fill, pattern, pattern_name, style};
+use super::together::Together;
 use super::{Bar, Colour, Kind, Picture, Row};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -23,21 +24,28 @@ const GAP: f64 = 5.0;
 const LETTER: f64 = 8.6;
 const SMALL: f64 = 7.4;
 
-/// The picture, as text of an SVG file.
-pub fn svg(picture: &Picture) -> String {
-    let picture = &picture.limited(BARS_MOST);
-    let mut page = Page { body: String::new(), y: MARGIN };
-    page.headline(picture);
-    page.chart(picture);
-    page.legend(picture);
-    page.remarks(picture);
-    page.finish(picture)
+/// The pictures below each other, as text of an SVG file.
+pub fn svg(pictures: &[Picture]) -> String {
+    let together = &Together::new(pictures, BARS_MOST);
+    let mut page = Page { body: String::new(), y: MARGIN, seconds: together.seconds };
+    page.words("text title", LETTER + 1.4, together.title());
+    for picture in &together.pictures {
+        page.words("text", LETTER, &picture.summary());
+        page.y += 6.0;
+        page.chart(picture);
+    }
+    page.legend(together);
+    together.pictures.iter().for_each(|picture| page.remarks(picture));
+    page.y += MARGIN / 2.0;
+    page.finish(together)
 }
 
 /// A page that grows downwards.
 struct Page {
     body: String,
     y: f64,
+    /// What its width stands for.
+    seconds: f64,
 }
 
 impl Page {
@@ -58,14 +66,8 @@ impl Page {
         }
     }
 
-    fn headline(&mut self, picture: &Picture) {
-        self.words("text title", LETTER + 1.4, &picture.title);
-        self.words("text", LETTER, &picture.summary());
-        self.y += 6.0;
-    }
-
     fn chart(&mut self, picture: &Picture) {
-        let (top, axis) = (self.y, axis(picture, 6));
+        let (top, axis) = (self.y, axis(picture, self.seconds, 6));
         let (mut rows, mut device) = (String::new(), None);
         for (row, bars) in picture.drawn().into_iter().take(ROWS_MOST) {
             if device.replace(row.device) != Some(row.device) {
@@ -94,7 +96,7 @@ impl Page {
 
     fn bar(&self, picture: &Picture, bar: &Bar) -> Option<String> {
         let (start, end) = picture.inside(bar)?;
-        let (x, right) = (place(picture, start), place(picture, end));
+        let (x, right) = (self.place(picture, start), self.place(picture, end));
         let width = (right - x).max(0.2);
         let class = if width < 3.0 { "thin" } else { "bar" };
         let mut text = format!(
@@ -115,7 +117,7 @@ impl Page {
     fn grid(&mut self, picture: &Picture, axis: &Axis, top: f64) {
         let bottom = self.y;
         for tick in &axis.ticks {
-            let x = short(place(picture, tick.at));
+            let x = short(self.place(picture, tick.at));
             self.add(&format!("<path class=\"grid\" d=\"M{x} {top}V{bottom}\"/>"));
         }
     }
@@ -124,7 +126,7 @@ impl Page {
         self.y += 14.0;
         for tick in &axis.ticks {
             let half = tick.label.len() as f64 * SMALL / 2.0;
-            let x = place(picture, tick.at).min(WIDTH - MARGIN / 2.0 - half);
+            let x = self.place(picture, tick.at).min(WIDTH - MARGIN / 2.0 - half);
             self.text(x, self.y, "text small middle", &tick.label);
         }
         self.text(MARGIN + 8.0, self.y, "faint small", axis.unit);
@@ -132,14 +134,14 @@ impl Page {
     }
 
     /// Steps by texture, then heads by colour.
-    fn legend(&mut self, picture: &Picture) {
-        let steps = signs(picture).into_iter().map(|(kind, name)| {
+    fn legend(&mut self, together: &Together) {
+        let steps = signs(together).into_iter().map(|(kind, name)| {
             let colour = if kind.exchanges() { Colour::Exchange } else { Colour::Other };
             let sign = if kind.exchanges() { String::new() } else { format!("{}: ", kind.letter()) };
             (pattern_name(kind, colour), sign + &name)
         });
         self.samples(&steps.collect::<Vec<_>>());
-        let (colours, again) = picture.legend();
+        let (colours, again) = together.legend();
         let samples: Vec<(String, String)> =
             colours.into_iter().map(|(colour, name)| (pattern_name(Kind::Project, colour), name)).collect();
         self.samples(&samples);
@@ -172,20 +174,25 @@ impl Page {
         if let Some(left_out) = picture.omission() {
             self.words("faint small", SMALL, &left_out);
         }
-        self.y += MARGIN / 2.0;
     }
 
-    fn finish(self, picture: &Picture) -> String {
+    /// Where a moment is drawn.
+    fn place(&self, picture: &Picture, seconds: f64) -> f64 {
+        let share = if self.seconds > 0.0 { (seconds - picture.window.0) / self.seconds } else { 0.0 };
+        LEFT + share * (WIDTH - MARGIN - LEFT)
+    }
+
+    fn finish(self, together: &Together) -> String {
         let height = self.y.ceil();
         let mut text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"100%\" style=\"max-width: \
              960px\" role=\"img\" aria-labelledby=\"t d\">\n<title id=\"t\">{}</title>\n<desc id=\"d\">{}</desc>\n",
-            escape(&picture.title),
-            escape(&description(picture)),
+            escape(together.title()),
+            escape(&descriptions(together)),
         );
         text += &style();
         text += "<defs>\n";
-        for (kind, colour) in patterns(picture) {
+        for (kind, colour) in patterns(together) {
             text += &pattern(kind, colour);
         }
         write!(
@@ -196,12 +203,6 @@ impl Page {
         .expect("writing to a String");
         text
     }
-}
-
-/// Where a moment is drawn.
-fn place(picture: &Picture, seconds: f64) -> f64 {
-    let share = if picture.seconds() > 0.0 { (seconds - picture.window.0) / picture.seconds() } else { 0.0 };
-    LEFT + share * (WIDTH - MARGIN - LEFT)
 }
 
 /// At most two decimals.
@@ -253,9 +254,9 @@ fn told(picture: &Picture, bar: &Bar) -> String {
 }
 
 /// Steps that take time, one of each texture, with all its names.
-fn signs(picture: &Picture) -> Vec<(Kind, String)> {
+fn signs(together: &Together) -> Vec<(Kind, String)> {
     let mut signs: Vec<(Kind, String)> = Vec::new();
-    for kind in picture.kinds() {
+    for kind in together.kinds() {
         match signs.iter_mut().find(|(sign, _)| sign.letter() == kind.letter()) {
             Some((_, name)) => *name += &format!(", {}", kind.name()),
             None => signs.push((kind, kind.name().into())),
@@ -265,18 +266,26 @@ fn signs(picture: &Picture) -> Vec<(Kind, String)> {
 }
 
 /// All patterns that bars and legend need, each once.
-fn patterns(picture: &Picture) -> Vec<(Kind, Colour)> {
-    let drawn = picture.bars.iter().filter(|bar| picture.inside(bar).is_some()).map(|bar| (bar.kind, bar.colour));
-    let mut wanted: Vec<(Kind, Colour)> = drawn.collect();
-    wanted.extend(picture.kinds().into_iter().filter(|kind| !kind.exchanges()).map(|kind| (kind, Colour::Other)));
-    wanted.extend(picture.legend().0.into_iter().map(|(colour, _)| (Kind::Project, colour)));
+fn patterns(together: &Together) -> Vec<(Kind, Colour)> {
+    let mut wanted: Vec<(Kind, Colour)> = Vec::new();
+    for picture in &together.pictures {
+        let drawn = picture.bars.iter().filter(|bar| picture.inside(bar).is_some());
+        wanted.extend(drawn.map(|bar| (bar.kind, bar.colour)));
+    }
+    wanted.extend(together.kinds().into_iter().filter(|kind| !kind.exchanges()).map(|kind| (kind, Colour::Other)));
+    wanted.extend(together.legend().0.into_iter().map(|(colour, _)| (Kind::Project, colour)));
     wanted.sort_unstable();
     let mut names = BTreeSet::new();
     wanted.retain(|(kind, colour)| names.insert(pattern_name(*kind, *colour)));
     wanted
 }
 
-/// For those who do not see it.
+/// For those who do not see them.
+fn descriptions(together: &Together) -> String {
+    together.pictures.iter().map(|picture| description(picture)).collect::<Vec<_>>().join(" ")
+}
+
+/// What a picture shows, in words.
 fn description(picture: &Picture) -> String {
     let (busy, seconds) = (picture.busy(), picture.seconds());
     let mut text = format!("{} A row for each lane, time from left to right.", picture.summary());

@@ -2,6 +2,7 @@
 //! textures. What comes out is text in pieces with roles; whoever prints it chooses the colours.
 
 use super::scale::{Axis, axis};
+use super::together::Together;
 use super::{Bar, Colour, Picture, Row};
 
 /// A piece of a line.
@@ -36,34 +37,57 @@ const COLUMNS_LEAST: usize = 16;
 /// What no lane does.
 const IDLE: char = '.';
 
-/// The picture, at most `width` columns wide where that leaves room for a bar.
-pub fn terminal(picture: &Picture, width: usize) -> Vec<Line> {
-    let rows = picture.drawn();
-    let more = rows.len().saturating_sub(ROWS_MOST);
-    let rows = &rows[..rows.len() - more];
-    let gutter = rows.iter().map(|(row, _)| name(row).chars().count()).max().unwrap_or(0) + 1;
+/// What time is drawn on.
+#[derive(Clone, Copy)]
+struct Frame {
+    /// Columns of names.
+    gutter: usize,
+    /// Columns of time.
+    columns: usize,
+    /// What these stand for.
+    seconds: f64,
+}
+
+/// The pictures below each other, at most `width` columns wide where that leaves room for a bar.
+pub fn terminal(pictures: &[Picture], width: usize) -> Vec<Line> {
+    let together = &Together::new(pictures, usize::MAX);
+    let names = together.pictures.iter().flat_map(|picture| picture.drawn().into_iter().take(ROWS_MOST));
+    let gutter = names.map(|(row, _)| name(row).chars().count()).max().unwrap_or(0) + 1;
     let columns = width.saturating_sub(gutter + 1).max(COLUMNS_LEAST);
-    let mut lines = vec![words(Part::Title, &picture.title)];
-    lines.extend(wrapped(&picture.summary(), width));
-    lines.push(Vec::new());
-    let mut device = None;
-    for (row, bars) in rows {
+    let frame = Frame { gutter, columns, seconds: together.seconds };
+    let mut lines = vec![words(Part::Title, together.title())];
+    for picture in &together.pictures {
+        lines.extend(wrapped(&picture.summary(), width));
+        lines.push(Vec::new());
+        lines.extend(chart(picture, frame));
+        lines.push(Vec::new());
+    }
+    lines.extend(legend(together, frame, width));
+    together.pictures.iter().for_each(|picture| lines.extend(remarks(picture, width)));
+    lines
+}
+
+/// Rows, and the axis below.
+fn chart(picture: &Picture, frame: Frame) -> Vec<Line> {
+    let (mut lines, mut device) = (Vec::new(), None);
+    for (row, bars) in picture.drawn().into_iter().take(ROWS_MOST) {
         let first = device.replace(row.device) != Some(row.device);
         let indent =
             if first { String::new() } else { " ".repeat(name(row).chars().count() - row.name().chars().count()) };
         let name = if first { name(row) } else { indent + &row.name() };
-        let mut line = words(Part::Plain, &format!("{name:<gutter$}"));
-        line.extend(cells(picture, bars, columns));
+        let mut line = words(Part::Plain, &format!("{name:<width$}", width = frame.gutter));
+        line.extend(cells(picture, bars, frame));
         lines.push(line);
     }
-    lines.extend(scale(picture, gutter, columns));
-    lines.push(Vec::new());
-    lines.extend(legend(picture, columns, width));
-    if more > 0 {
-        lines.extend(wrapped(&format!("{more} more lanes are not drawn."), width));
-    }
-    picture.omission().into_iter().for_each(|left_out| lines.extend(wrapped(&left_out, width)));
+    lines.extend(scale(picture, frame));
     lines
+}
+
+/// What is not drawn.
+fn remarks(picture: &Picture, width: usize) -> Vec<Line> {
+    let more = picture.drawn().len().saturating_sub(ROWS_MOST);
+    let lanes = (more > 0).then(|| format!("{more} more lanes are not drawn."));
+    lanes.into_iter().chain(picture.omission()).flat_map(|words| wrapped(&words, width)).collect()
 }
 
 /// Lines without their roles.
@@ -87,9 +111,9 @@ fn name(row: &Row) -> String {
 
 /// The bar that takes most of each column, or none: as many columns are busy as there is busy time, what a column shows
 /// too much or too little is carried over to the next.
-fn columns_of<'a>(picture: &Picture, bars: &'a [Bar], columns: usize) -> Vec<Option<&'a Bar>> {
+fn columns_of<'a>(picture: &Picture, bars: &'a [Bar], frame: Frame) -> Vec<Option<&'a Bar>> {
     let mut owed = 0.0;
-    let shown = shares(picture, bars, columns).into_iter().map(|Column { bar, busy, .. }| {
+    let shown = shares(picture, bars, frame).into_iter().map(|Column { bar, busy, .. }| {
         owed = if busy > 1e-6 { owed + busy } else { 0.0 };
         let bar = bar.filter(|_| busy > 1e-6 && owed >= 0.5);
         owed -= if bar.is_some() { 1.0 } else { 0.0 };
@@ -108,8 +132,9 @@ struct Column<'a> {
     busy: f64,
 }
 
-fn shares<'a>(picture: &Picture, bars: &'a [Bar], columns: usize) -> Vec<Column<'a>> {
-    let (from, seconds) = (picture.window.0, picture.seconds());
+fn shares<'a>(picture: &Picture, bars: &'a [Bar], frame: Frame) -> Vec<Column<'a>> {
+    let Frame { columns, seconds, .. } = frame;
+    let from = picture.window.0;
     let place = |at: f64| (at - from) / seconds * columns as f64;
     let mut found = vec![Column::default(); columns];
     for bar in bars {
@@ -128,8 +153,8 @@ fn shares<'a>(picture: &Picture, bars: &'a [Bar], columns: usize) -> Vec<Column<
 }
 
 /// Runs of equal columns.
-fn cells(picture: &Picture, bars: &[Bar], columns: usize) -> Line {
-    let columns = columns_of(picture, bars, columns);
+fn cells(picture: &Picture, bars: &[Bar], frame: Frame) -> Line {
+    let columns = columns_of(picture, bars, frame);
     let same = |a: &Option<&Bar>, b: &Option<&Bar>| match (a, b) {
         (Some(a), Some(b)) => std::ptr::eq(*a, *b),
         (None, None) => true,
@@ -156,9 +181,10 @@ fn filled(bar: &Bar, columns: usize, digits: bool) -> String {
 }
 
 /// Ticks, and what they say.
-fn scale(picture: &Picture, gutter: usize, columns: usize) -> Vec<Line> {
-    let Axis { unit, ticks } = axis(picture, columns / 10);
-    let (from, seconds) = (picture.window.0, picture.seconds());
+fn scale(picture: &Picture, frame: Frame) -> Vec<Line> {
+    let Frame { gutter, columns, seconds } = frame;
+    let Axis { unit, ticks } = axis(picture, seconds, columns / 10);
+    let from = picture.window.0;
     let mut marks = vec!['-'; columns + 1];
     let mut labels = vec![' '; gutter + columns + 1];
     let mut free = 0;
@@ -182,10 +208,10 @@ fn scale(picture: &Picture, gutter: usize, columns: usize) -> Vec<Line> {
 }
 
 /// Letters and textures of steps, colours of heads.
-fn legend(picture: &Picture, columns: usize, width: usize) -> Vec<Line> {
+fn legend(together: &Together, frame: Frame, width: usize) -> Vec<Line> {
     let mut entries: Vec<Line> = Vec::new();
     let mut signs: Vec<(char, char, String)> = Vec::new();
-    for kind in picture.kinds() {
+    for kind in together.kinds() {
         match signs.last_mut() {
             Some((letter, fill, name)) if *fill == kind.fill() => *name += &format!(", {}", kind.name()),
             _ => signs.push((
@@ -198,10 +224,11 @@ fn legend(picture: &Picture, columns: usize, width: usize) -> Vec<Line> {
     for (letter, fill, name) in signs {
         entries.push(words(Part::Plain, &format!("{letter}{fill}{fill} {name}")));
     }
-    let (colours, again) = picture.legend();
+    let (colours, again) = together.legend();
+    let first = together.pictures.first();
     for (colour, name) in colours {
         let sample = match colour {
-            Colour::Chunk(chunk) => picture.chunks[chunk as usize].start,
+            Colour::Chunk(chunk) => first.map_or(chunk, |picture| picture.chunks[chunk as usize].start),
             Colour::Micro(number) => number,
             Colour::Other | Colour::Exchange => continue,
         };
@@ -209,15 +236,15 @@ fn legend(picture: &Picture, columns: usize, width: usize) -> Vec<Line> {
         entries.push(vec![sample, Piece { text: format!(" {name}"), role: Part::Plain }]);
     }
     entries.push(words(Part::Faint, &format!("{IDLE}{IDLE} idle")));
-    entries.push(words(Part::Faint, &column_words(picture, columns)));
+    entries.extend(first.map(|picture| words(Part::Faint, &column_words(picture, frame))));
     let mut lines = flow(entries, width);
     again.into_iter().for_each(|again| lines.extend(wrapped(&again, width)));
     lines
 }
 
 /// `a column is 1.25 ms`.
-fn column_words(picture: &Picture, columns: usize) -> String {
-    let column = picture.seconds() / columns as f64;
+fn column_words(picture: &Picture, frame: Frame) -> String {
+    let column = frame.seconds / frame.columns as f64;
     match picture.slot {
         Some(slot) => format!("a slot is {:.1} columns", slot / column),
         None => format!("a column is {}", super::duration(column)),
