@@ -1,8 +1,9 @@
 //! The commands that README.md and docs/ show are run, and what they show is held against what comes out.
 //!
 //! A page's console blocks are run in order in one folder of their own. A line shown must come out, in that order; lines
-//! may be left out, `…` in a line stands for anything, numbers with a point may differ (speeds do), digests too as long as
-//! equal ones stay equal. `; echo $?` at the end of a command says that it fails, and its last line how.
+//! may be left out, `…` in a line stands for anything, numbers with a point may differ (speeds do; what the book's chapters
+//! foretell does not), digests too as long as equal ones stay equal. `; echo $?` at the end of a command says that it fails,
+//! and its last line how. Figures that a page shows and its commands draw are those of `docs/img`, to the byte.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,13 +25,15 @@ fn commands_of_the_pages_do_what_they_show() {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs").join(name.replace('/', "-"));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder of the page's own");
-        for example in examples(&fs::read_to_string(&page).expect("a page")) {
+        let text = fs::read_to_string(&page).expect("a page");
+        for example in examples(&text) {
             shown += 1;
-            match example.run(&folder) {
+            match example.run(&folder, is_chapter(&page)) {
                 Ok(()) => {}
                 Err(what) => wrong.push(format!("{name}:{}: $ {}\n{what}", example.line, example.command)),
             }
         }
+        wrong.extend(figures(&text).filter_map(|figure| other_than_drawn(&root, &folder, figure)));
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
     assert!(shown > 12, "only {shown} commands found");
@@ -81,7 +84,8 @@ struct Example {
 }
 
 impl Example {
-    fn run(&self, folder: &Path) -> Result<(), String> {
+    /// Where all is `foretold` by models, numbers are held too.
+    fn run(&self, folder: &Path, foretold: bool) -> Result<(), String> {
         let model = std::env::var(VARIABLE).ok();
         if self.command.contains(MODEL) && model.is_none() {
             println!("skipped: $ {} ({VARIABLE} is not set; `cargo xtask test` sets it)", self.command);
@@ -118,15 +122,20 @@ impl Example {
         } else if code != 0 {
             return Err(format!("exit code {code}:\n{errors}"));
         }
-        self.compare(&errors)
+        self.compare(&errors, foretold && ["simulate", "grain", "inspect", "verify"].contains(&self.verb()))
     }
 
-    fn compare(&self, actual: &str) -> Result<(), String> {
+    fn verb(&self) -> &str {
+        self.command.strip_prefix("headsaw ").and_then(|rest| rest.split(' ').next()).unwrap_or_default()
+    }
+
+    fn compare(&self, actual: &str, exact: bool) -> Result<(), String> {
         let (mut digests_shown, mut digests) = (BTreeMap::new(), BTreeMap::new());
-        let actual: Vec<String> = actual.lines().map(|line| normal(line, &mut digests)).collect();
+        let alike = |line: &str, digests: &mut _| if exact { spaced(line) } else { normal(line, digests) };
+        let actual: Vec<String> = actual.lines().map(|line| alike(line, &mut digests)).collect();
         let mut rest = &actual[..];
         for line in &self.output {
-            let wanted = normal(line, &mut digests_shown);
+            let wanted = alike(line, &mut digests_shown);
             match rest.iter().position(|line| fits(&wanted, line)) {
                 Some(at) => rest = &rest[at + 1..],
                 None => return Err(format!("does not print, at that place: {wanted}\nbut\n{}", actual.join("\n"))),
@@ -155,6 +164,11 @@ fn normal(line: &str, digests: &mut BTreeMap<String, usize>) -> String {
         }
     }
     normal.join(" ")
+}
+
+/// Space made alike, and nothing else.
+fn spaced(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Is `line` as `wanted` says, where `…` is anything?
@@ -258,9 +272,33 @@ fn same_fields(at: &str, value: &Value, fields: &[Field]) {
     }
 }
 
-/// README.md and all pages of docs/; README.zh-CN.md has the same code blocks (`tidy.rs` of the library).
+/// Is a page a chapter of the book, as `1-eight-heads.md`?
+fn is_chapter(page: &Path) -> bool {
+    page.file_name().is_some_and(|name| name.to_string_lossy().starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// Names of the figures that a page shows.
+fn figures(page: &str) -> impl Iterator<Item = &str> {
+    page.split("img/").skip(1).filter_map(|rest| rest.split_once(".svg)")).map(|(name, _)| name)
+}
+
+/// What is wrong where the commands of a page have drawn a figure that is not the one in `docs/img`;
+/// `HEADSAW_FIGURES=update` puts it there.
+fn other_than_drawn(root: &Path, folder: &Path, figure: &str) -> Option<String> {
+    let drawn = fs::read_to_string(folder.join(figure).with_extension("svg")).ok()?;
+    let kept = root.join("docs/img").join(figure).with_extension("svg");
+    if std::env::var("HEADSAW_FIGURES").is_ok_and(|what| what == "update") {
+        fs::write(&kept, &drawn).expect("docs/img");
+    }
+    let same = fs::read_to_string(&kept).is_ok_and(|kept| kept == drawn);
+    (!same).then(|| format!("docs/img/{figure}.svg is not what is drawn now; HEADSAW_FIGURES=update writes it"))
+}
+
+/// README.md and all pages of docs/, in both languages; README.zh-CN.md has the same code blocks (`tidy.rs` of the library).
 fn pages(root: &Path) -> Vec<PathBuf> {
-    let docs = fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
+    let files =
+        |folder: &str| fs::read_dir(root.join(folder)).expect("docs").map(|entry| entry.expect("an entry").path());
+    let docs = files("docs").chain(files("docs/zh"));
     let mut pages: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
     pages.push(root.join("README.md"));
     pages.sort();

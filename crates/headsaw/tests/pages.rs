@@ -7,7 +7,7 @@ use headsaw::spec::presets;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::verify;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[allow(dead_code)] // its main
 #[path = "../examples/02_cut_nine_heads.rs"]
@@ -16,13 +16,87 @@ mod cut_nine_heads;
 #[path = "../examples/01_eight_heads.rs"]
 mod eight_heads;
 #[allow(dead_code)]
+#[path = "../examples/04_slots.rs"]
+mod slots;
+#[allow(dead_code)]
 #[path = "../examples/03_sound_program.rs"]
 mod sound_program;
 
+/// The root of the repository; none in the published crate.
+fn root() -> Option<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.join("xtask").is_dir().then_some(root)
+}
+
 /// A page of the repository; none in the published crate.
 fn page(name: &str) -> Option<String> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.join("xtask").is_dir().then(|| fs::read_to_string(root.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
+    root().map(|root| fs::read_to_string(root.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
+}
+
+/// Example programs that chapters of the book show, what they print, and the figures they draw: as they are now.
+#[test]
+fn the_book_shows_what_its_example_programs_print() {
+    let Some(root) = root() else { return };
+    let (mut shown, mut wrong) = (0, Vec::new());
+    for folder in ["docs", "docs/zh"] {
+        for file in fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = format!("{folder}/{}", file.file_name().unwrap().to_string_lossy());
+            let text = if name.ends_with(".md") { page(&name).unwrap() } else { continue };
+            for (command, lines) in commands(&text) {
+                shown += 1;
+                wrong.extend(other(&root, command, &lines).map(|what| format!("{name}: $ {command}\n{what}")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(root.join("docs/1-eight-heads.md").exists() && shown > 8, "only {shown} commands found");
+}
+
+const RUN: &str = "$ cargo run -q -p headsaw --example ";
+
+/// Commands of a page that run example programs, each with the lines that it shows.
+fn commands(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut open = false;
+    for line in page.lines() {
+        match line.strip_prefix(RUN) {
+            Some(command) => found.push((command, Vec::new())),
+            None if open && !line.starts_with("$ ") && !line.starts_with("```") => {
+                found.last_mut().unwrap().1.push(line);
+                continue;
+            }
+            None => {}
+        }
+        open = line.starts_with(RUN);
+    }
+    found
+}
+
+/// What is wrong with a command that a page shows.
+fn other(root: &Path, command: &str, shown: &[&str]) -> Option<String> {
+    let (program, file) = command.split_once(" > ").map_or((command, None), |(program, file)| (program, Some(file)));
+    let (name, args) = program.split_once(" -- ").unwrap_or((program, ""));
+    let printed = match name {
+        "01_eight_heads" => eight_heads::svg(),
+        "04_slots" => slots::answer(&args.split(' ').collect::<Vec<_>>()).unwrap_or_else(|e| e),
+        _ => return Some("no such example".into()),
+    };
+    if let Some(file) = file {
+        return other_figure(&root.join("docs/img").join(file), &printed);
+    }
+    let mut rest = printed.lines().map(str::trim_end);
+    let missing =
+        shown.iter().filter(|line| !matches!(**line, "…" | "")).find(|line| !rest.any(|other| other == **line));
+    missing.map(|line| format!("does not print, at that place: {line}\nbut\n{printed}"))
+}
+
+/// What is wrong with a figure that is drawn otherwise now; `HEADSAW_FIGURES=update` writes it.
+fn other_figure(kept: &Path, drawn: &str) -> Option<String> {
+    if std::env::var("HEADSAW_FIGURES").is_ok_and(|what| what == "update") {
+        fs::write(kept, drawn).unwrap();
+    }
+    let same = fs::read_to_string(kept).is_ok_and(|kept| kept == drawn);
+    (!same).then(|| format!("{} is not what is drawn now; HEADSAW_FIGURES=update writes it", kept.display()))
 }
 
 #[test]
