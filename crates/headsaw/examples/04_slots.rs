@@ -6,6 +6,7 @@
 use headsaw::draw::{Picture, View, svg::svg, terminal};
 use headsaw::plan::Overlap;
 use headsaw::units::Seconds;
+use std::slice::from_ref;
 
 #[allow(dead_code)] // the tests need more of it
 #[path = "../tests/shared/eight.rs"]
@@ -42,14 +43,14 @@ pub fn answer(args: &[&str]) -> Result<String, String> {
     let title = format!("{} on lanes {}", units(&case), case.lanes.map(|lane| lane.to_string()).join(", "));
     let view = View { title, slot: Some(Seconds(1.0)), ..View::default() };
     let picture = Picture::new(&program, &trace, Some(&rounds), view);
-    Ok(if drawn { svg(&picture) } else { said(&case, times, &picture) })
+    Ok(if drawn { svg(from_ref(&picture)) } else { said(&case, times, &picture) })
 }
 
 /// The time in slots, what of it is idle, and the picture in letters.
 fn said(case: &Case, times: [f64; 3], picture: &Picture) -> String {
     let serial = times.iter().sum::<f64>() * f64::from(case.heads * case.micros);
     let (slots, idle) = (picture.seconds(), picture.bubble());
-    let drawn = terminal::plain(&terminal::terminal(picture, 76));
+    let drawn = terminal::plain(&terminal::terminal(from_ref(picture), 76));
     let (gain, over) = (serial / slots, 100.0 * idle / (1.0 - idle));
     format!(
         "{slots} slots instead of {serial}: {gain:.2} × as fast\nbubble {:.1} % (idle ÷ total), {over:.1} % (idle ÷ busy)\n\n{drawn}",
