@@ -1,4 +1,4 @@
-//! Draws traces: Chrome JSON, Perfetto, SVG and text for a terminal, all from one [`Picture`].
+//! Draws traces: a web page, Chrome JSON, Perfetto, SVG and text for a terminal, all from one [`Picture`].
 //!
 //! A picture is made once from a program and its trace; no writer looks into the program again. Rows are lanes, bars are
 //! actions. Heads are told by colour and label, steps by texture and letter, so that a picture reads without colour.
@@ -6,6 +6,7 @@
 
 mod build;
 pub mod chrome;
+pub mod html;
 mod kind;
 pub mod perfetto;
 mod scale;

@@ -69,7 +69,7 @@ fn ticks(zero: f64, (from, to): (f64, f64), one: f64, most: usize, least: f64) -
 }
 
 /// The next number of 1, 2, 5 times a power of ten.
-fn step(least: f64) -> f64 {
+pub fn step(least: f64) -> f64 {
     if least.is_nan() || least <= 0.0 {
         return 0.0;
     }

@@ -4,7 +4,7 @@
 use super::{COLOURS, Colour, Kind};
 
 /// Fills of heads or micro-batches, taken in turn; then other work, then exchanges.
-const FILLS: [&str; 10] = ["#7ad", "#e86", "#ed8", "#fab", "#9df", "#4b9", "#bc3", "#aa0", "#ddd", "#b7bec9"];
+pub const FILLS: [&str; 10] = ["#7ad", "#e86", "#ed8", "#fab", "#9df", "#4b9", "#bc3", "#aa0", "#ddd", "#b7bec9"];
 /// The style sheet.
 pub fn style() -> String {
     let fills: String = FILLS
@@ -47,18 +47,36 @@ pub fn pattern(kind: Kind, colour: Colour) -> String {
          height=\"8\"/>{}</pattern>\n",
         pattern_name(kind, colour),
         fill(colour),
-        texture(kind)
+        texture(kind).svg()
     )
 }
 
-/// What is drawn on a square of 8.
-fn texture(kind: Kind) -> String {
-    let lines = |d: &str| format!("<path class=\"ink\" d=\"{d}\"/>");
-    let dots = |at: &[(u32, u32)]| {
-        at.iter().map(|(x, y)| format!("<circle class=\"dot\" cx=\"{x}\" cy=\"{y}\" r=\"1\"/>")).collect()
-    };
+/// A step's texture, on a square of 8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Texture {
+    /// Strokes, as an SVG path.
+    pub lines: &'static str,
+    /// Middles of dots of radius 1.
+    pub dots: &'static [(u32, u32)],
+}
+
+impl Texture {
+    fn svg(&self) -> String {
+        let lines = match self.lines {
+            "" => String::new(),
+            lines => format!("<path class=\"ink\" d=\"{lines}\"/>"),
+        };
+        let dot = |(x, y): &(u32, u32)| format!("<circle class=\"dot\" cx=\"{x}\" cy=\"{y}\" r=\"1\"/>");
+        lines + &self.dots.iter().map(dot).collect::<String>()
+    }
+}
+
+/// What is drawn on a square of a step.
+pub fn texture(kind: Kind) -> Texture {
+    let lines = |lines| Texture { lines, dots: &[] };
+    let dots = |dots| Texture { lines: "", dots };
     match kind {
-        Kind::Project => String::new(),
+        Kind::Project => lines(""),
         Kind::Attend => lines("M-2 2L2 -2M0 8L8 0M6 10L10 6"),
         Kind::Merge => dots(&[(2, 2), (6, 6)]),
         Kind::Score => lines("M-2 6L2 10M0 0L8 8M6 -2L10 2"),

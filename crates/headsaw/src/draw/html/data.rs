@@ -1,0 +1,111 @@
+//! The data of a page: what its scripts read, as JSON that can stand between script tags.
+
+use super::super::texture::{FILLS, fill, texture};
+use super::super::{Bar, COLOURS, Kind, Picture, Row, duration};
+use super::words::Words;
+use super::{BARS_MOST, Example, Name, Page, Timeline};
+use crate::trace::Source;
+use serde_json::{Value, json};
+
+/// All of it, with `<`, `>`, `&` escaped: no text in it can end the script.
+pub fn data(page: &Page, words: &Words) -> String {
+    let kinds: Vec<Value> = Kind::ALL.iter().map(|kind| kind_json(*kind)).collect();
+    let timelines: Vec<Value> = page.timelines.iter().map(|timeline| timeline_json(timeline, words)).collect();
+    let data = json!({
+        "words": words.script, "kinds": kinds, "fills": FILLS, "own": COLOURS, "timelines": timelines,
+        "example": page.example.json(), "model": page.model.as_ref().map(Example::json),
+    });
+    data.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+fn kind_json(kind: Kind) -> Value {
+    let ink = texture(kind);
+    json!({
+        "name": kind.name(), "letter": kind.letter(), "exchanges": kind.exchanges(), "lines": ink.lines, "dots": ink.dots,
+    })
+}
+
+fn timeline_json(timeline: &Timeline, words: &Words) -> Value {
+    let picture = &timeline.picture.limited(BARS_MOST);
+    let name = match &timeline.name {
+        Name::Ideal => words.get("ideal"),
+        Name::Predicted => words.get("predicted"),
+        Name::Measured => words.get("measured"),
+        Name::Other(name) => name,
+    };
+    json!({
+        "name": name, "summary": summary(picture, words), "total": picture.seconds(), "slot": picture.slot,
+        "rows": rows(picture, words), "bars": bars(picture), "flows": picture.flows,
+    })
+}
+
+/// How long it takes, what is idle, where it is from, what is left out.
+fn summary(picture: &Picture, words: &Words) -> String {
+    let length = match picture.slot {
+        Some(slot) => words.say("slots", &[("n", &short(picture.seconds() / slot))]),
+        None => duration(picture.seconds()),
+    };
+    let idle = format!("{:.1} %", 100.0 * picture.bubble());
+    let mut said = vec![words.say("busy", &[("bubble", &idle), ("time", &length)])];
+    if let Source::Measured { machine } = &picture.source {
+        said.push(words.say("measured_on", &[("machine", machine)]));
+    }
+    if picture.window.0 > picture.whole.0 {
+        said.push(words.say("offset", &[("time", &duration(picture.window.0 - picture.whole.0))]));
+    }
+    if picture.left_out > 0 {
+        said.push(words.say("left_out", &[("n", &picture.left_out.to_string())]));
+    }
+    said.join(" ")
+}
+
+/// A number with at most two decimals.
+pub fn short(number: f64) -> String {
+    ((number * 100.0).round() / 100.0).to_string()
+}
+
+/// Lanes that do anything, with the places of their bars.
+fn rows(picture: &Picture, words: &Words) -> Vec<Value> {
+    let staged = picture.rows.iter().any(|row| row.stage > 0);
+    let (mut first, mut rows) = (0, Vec::new());
+    for (i, row) in (0..).zip(&picture.rows) {
+        let bars = &picture.bars[first..];
+        let bars = &bars[..bars.iter().take_while(|bar| bar.row == i).count()];
+        if !row.exchanges || bars.iter().any(|bar| picture.inside(bar).is_some()) {
+            rows.push(row_json(row, staged, (first, bars.len()), words));
+        }
+        first += bars.len();
+    }
+    rows
+}
+
+fn row_json(row: &Row, staged: bool, (first, count): (usize, usize), words: &Words) -> Value {
+    let (device, stage, number) = (row.device.0.to_string(), row.stage.to_string(), row.number.to_string());
+    let group = if staged { "device_stage" } else { "device" };
+    let name =
+        if row.exchanges { words.get("exchange_lane").into() } else { words.say("lane", &[("n", &number)]) };
+    json!({
+        "device": row.device.0, "group": words.say(group, &[("n", &device), ("s", &stage)]), "name": name,
+        "exchanges": row.exchanges, "first": first, "count": count,
+    })
+}
+
+/// Columns, a value a bar; times are nanoseconds from the beginning of the picture.
+fn bars(picture: &Picture) -> Value {
+    let each = |value: &dyn Fn(&Bar) -> Value| Value::Array(picture.bars.iter().map(value).collect());
+    let nanoseconds = |seconds: f64| json!((seconds * 1e12).round() / 1e3);
+    let kind = |bar: &Bar| Kind::ALL.iter().position(|kind| *kind == bar.kind).expect("all kinds are there");
+    json!({
+        "kind": each(&|bar| json!(kind(bar))),
+        "fill": each(&|bar| json!(fill(bar.colour))),
+        "first": each(&|bar| json!(bar.heads.start)),
+        "last": each(&|bar| json!(bar.heads.end)),
+        "micro": each(&|bar| json!(bar.micro)),
+        "round": each(&|bar| json!(bar.round)),
+        "layer": each(&|bar| json!(bar.layer)),
+        "flops": each(&|bar| json!(bar.work.map(|work| work.flops.0))),
+        "bytes": each(&|bar| json!(bar.work.map(|work| work.bytes.0))),
+        "start": each(&|bar| nanoseconds(bar.start - picture.window.0)),
+        "length": each(&|bar| nanoseconds(bar.end - bar.start)),
+    })
+}
