@@ -17,6 +17,7 @@ mod interrupt;
 mod lang;
 mod model;
 mod output;
+mod page;
 mod picture;
 mod place;
 mod plan;

@@ -2,11 +2,14 @@
 
 use crate::error::Failure;
 use crate::forecast::Forecast;
+use crate::lang::Lang;
 use crate::output::{self, BOLD, Screen, say, styled};
+use crate::page;
 use crate::played::Played;
 use anstyle::{AnsiColor, Color, RgbColor, Style};
+use headsaw::draw::html::{self, Page};
 use headsaw::draw::terminal::{Line, Part, terminal};
-use headsaw::draw::{COLOURS, Colour, Picture, Reading, View, chrome::chrome, perfetto::perfetto, svg::svg};
+use headsaw::draw::{COLOURS, Colour, Picture, Reading, View, chrome::chrome, perfetto::perfetto, svg};
 use headsaw::spec::cluster::DeviceId;
 use headsaw::units::{Bytes, Seconds};
 use std::path::{Path, PathBuf};
@@ -19,7 +22,8 @@ const GANTT_MOST: usize = 3_000_000;
 /// Which pictures are wanted.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PictureArgs {
-    /// Draw who does what when: .svg a picture, .pftrace for ui.perfetto.dev, .json for that or chrome://tracing
+    /// Draw who does what when: .html a page to zoom into, .svg a picture, .pftrace for ui.perfetto.dev, .json for that or
+    /// chrome://tracing
     #[arg(short, long, value_name = "FILE", help_heading = "Pictures")]
     output: Option<PathBuf>,
     /// Draw it here
@@ -28,6 +32,9 @@ pub struct PictureArgs {
     /// Draw this part of the time: 0..2ms, 150us..400us [default: all; while generating the round that is timed]
     #[arg(long, value_name = "FROM..TO", help_heading = "Pictures")]
     window: Option<Window>,
+    /// Language of a page [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
+    #[arg(long, value_name = "LANG", help_heading = "Pictures")]
+    lang: Option<Lang>,
 }
 
 /// A part of the time, in seconds.
@@ -64,6 +71,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// What is written into a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
+    Html,
     Svg,
     Chrome,
     Perfetto,
@@ -72,25 +80,28 @@ enum Form {
 impl Form {
     fn of(path: &Path) -> Result<Form, Failure> {
         match path.extension().and_then(|ending| ending.to_str()) {
+            Some("html") => Ok(Form::Html),
             Some("svg") => Ok(Form::Svg),
             Some("json") => Ok(Form::Chrome),
             Some("pftrace") => Ok(Form::Perfetto),
-            _ => Err(Failure::Input(format!("--output {}: expected .svg, .json or .pftrace", path.display()))),
+            _ => Err(Failure::Input(format!("--output {}: expected .html, .svg, .json or .pftrace", path.display()))),
         }
     }
 
     /// Bars that a file holds at most, about 300 MB: of a longer trace the beginning.
     fn most(self) -> usize {
         match self {
-            Form::Svg => headsaw::draw::svg::BARS_MOST,
+            Form::Html => html::BARS_MOST,
+            Form::Svg => svg::BARS_MOST,
             Form::Chrome => 1_000_000,
             Form::Perfetto => 3_000_000,
         }
     }
 
-    fn draw(self, pictures: &[Picture]) -> Vec<u8> {
+    fn draw(self, pictures: &[Picture], page: impl FnOnce(Vec<Picture>) -> Page) -> Vec<u8> {
         match self {
-            Form::Svg => svg(pictures).into_bytes(),
+            Form::Html => html::html(&page(pictures.to_vec())).into_bytes(),
+            Form::Svg => svg::svg(pictures).into_bytes(),
             Form::Chrome => chrome(pictures).into_bytes(),
             Form::Perfetto => perfetto(pictures),
         }
@@ -121,7 +132,9 @@ impl PictureArgs {
         let Some(path) = &self.output else { return Ok(()) };
         let form = Form::of(path)?;
         let drawn = picture.limited(form.most());
-        output::write_file(path, |file| file.write_all(&form.draw(from_ref(&drawn))))?;
+        let lang = self.lang.unwrap_or_else(Lang::from_environment);
+        let page = |pictures| page::page(lang, page::title(forecast), page::timelines(pictures), &forecast.plan);
+        output::write_file(path, |file| file.write_all(&form.draw(from_ref(&drawn), page)))?;
         let left_out = drawn.omission().map(|left_out| format!(" ({left_out})")).unwrap_or_default();
         say(&format!("wrote {}{left_out}\n", path.display()));
         Ok(())
@@ -135,11 +148,8 @@ impl PictureArgs {
 
     fn picture(&self, forecast: &Forecast, played: &Played) -> Picture {
         let window = self.window.unwrap_or(Window { from: played.window.0, to: played.window.1 });
-        let plan = &forecast.plan;
-        let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
-        let title = format!("{} on {}: tp {tp} × pp {}", plan.model.name, forecast.cluster.name, plan.stages.len());
         let view = View {
-            title,
+            title: page::title(forecast),
             from: Some(Seconds(window.from)),
             to: Some(Seconds(window.to)),
             most: Some(self.most()),
@@ -147,7 +157,7 @@ impl PictureArgs {
         };
         let mut picture = Picture::new(&played.program, &played.trace, Some(&forecast.rounds), view);
         let at = picture.window.0;
-        let held = (0..).zip(played.spent(plan));
+        let held = (0..).zip(played.spent(&forecast.plan));
         picture.memory = held.map(|(device, spent)| reading(device, at, spent.memory)).collect();
         picture
     }

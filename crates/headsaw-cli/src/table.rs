@@ -40,6 +40,11 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Its columns, each with where its text stands, and its rows.
+    pub fn parts(self) -> (Vec<(String, Align)>, Vec<Vec<String>>) {
+        (self.head.into_iter().zip(self.align).collect(), self.rows)
+    }
+
     /// The table, indented by two.
     pub fn show(&self) -> String {
         let width = |i: usize| {

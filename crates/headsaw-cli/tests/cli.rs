@@ -337,10 +337,12 @@ fn pictures_are_drawn_by_the_ending_of_the_file() {
     let chrome = parsed(&String::from_utf8(chrome).unwrap());
     let spans = chrome["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
     assert_eq!(spans.count(), 219);
+    let page = String::from_utf8(draw("a.html", &["--lang", "zh"]).1).unwrap();
+    assert!(page.contains("<html lang=\"zh-CN\">") && page.contains("eight heads on h100x4"), "{page}");
     let (all, (ran, part)) = (draw("a.pftrace", &[]).1, draw("b.pftrace", &["--window", "0..50us"]));
     assert!(!part.is_empty() && part.len() < all.len() && ran.err.contains("actions outside are left out"));
     let simulate = ["simulate", "demo", "--lanes", "1"];
-    refused(&[&simulate[..], &["-o", "x.png"]].concat(), "expected .svg, .json or .pftrace");
+    refused(&[&simulate[..], &["-o", "x.png"]].concat(), "expected .html, .svg, .json or .pftrace");
     refused(&[&simulate[..], &["--window", "0..1ms"]].concat(), "a part of what?");
     let wrong = headsaw(&[&simulate[..], &["--gantt", "--window", "2ms..1ms"]].concat());
     assert!(wrong.code == 2 && wrong.err.contains("ends before it begins"), "{}", wrong.err);
@@ -757,6 +759,18 @@ fn grain_has_the_fields_that_scripts_rely_on() {
 }
 
 #[test]
+fn grain_writes_the_page_that_it_tells() {
+    let path = folder("grain_page").join("grain.html").display().to_string();
+    let ran = headsaw(&["grain", "eight-heads", "--cluster", "h100x4", "--lang", "en", "-o", &path]);
+    assert_eq!((ran.code, ran.err), (0, format!("wrote {path}\n")));
+    let page = std::fs::read_to_string(&path).unwrap();
+    let first = ran.out.lines().next().unwrap();
+    for said in [first, "<h2 id=\"timelines-title\">", "class=\"curves\"", "project", "--tp 1"] {
+        assert!(page.contains(said), "{said}");
+    }
+}
+
+#[test]
 fn grain_refuses_what_it_can_not_answer() {
     for (args, says) in [
         (vec!["llama-3.1-8b", "--cluster", "h10x8"], "did you mean h100x8?"),
@@ -766,6 +780,7 @@ fn grain_refuses_what_it_can_not_answer() {
         (vec!["llama-3.1-70b", "--cluster", "h100x8", "--tp", "1"], "would fit"),
         (vec!["llama-3.1-8b", "--cluster", "h100x8", "--chunk", "9"], "take 1 to 4"),
         (vec!["eight-heads", "--cluster", "h100x4", "--prompt", "513"], "made for 512 tokens"),
+        (vec!["eight-heads", "--cluster", "h100x4", "-o", "x.svg"], "--output x.svg: expected .html"),
     ] {
         refused(&[&["grain"], &args[..]].concat(), says);
     }

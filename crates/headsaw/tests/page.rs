@@ -5,7 +5,7 @@
 mod shared;
 
 use headsaw::draw::html::{
-    Cell, Column, CurveView, Example, GrainView, Lang, Lanes, Name, Number, Page, PointView, Sheet, Timeline, html,
+    Cell, Column, CurveView, Example, GrainView, Lanes, Lang, Name, Number, Page, PointView, Sheet, Timeline, html,
 };
 use headsaw::draw::{Picture, View};
 use headsaw::plan::Overlap;
@@ -29,7 +29,14 @@ fn page(text: &str) -> Page {
     other.picture.source = Source::Measured { machine: text.into() };
     let text = || text.to_string();
     let cell = |share| Cell { text: text(), share };
-    let point = |size| PointView { size, seconds: 1e-3, measured: Some(2e-3), notes: vec![text()], mark: Some(text()), here: Some(text()) };
+    let point = |size| PointView {
+        size,
+        seconds: 1e-3,
+        measured: Some(2e-3),
+        notes: vec![text()],
+        mark: Some(text()),
+        here: Some(text()),
+    };
     let grain = GrainView {
         headline: text(),
         facts: vec![text()],
@@ -59,7 +66,8 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let of_three = |three: &[u8]| {
         let bits = (0..3).fold(0u32, |bits, i| bits << 8 | u32::from(*three.get(i).unwrap_or(&0)));
-        let letter = |i: usize| if i <= three.len() { LETTERS[(bits >> (18 - 6 * i)) as usize & 63] as char } else { '=' };
+        let letter =
+            |i: usize| if i <= three.len() { LETTERS[(bits >> (18 - 6 * i)) as usize & 63] as char } else { '=' };
         (0..4).map(letter).collect::<String>()
     };
     bytes.chunks(3).map(of_three).collect()
@@ -72,9 +80,8 @@ fn the_policy_allows_the_pages_own_style_and_script_and_nothing_else() {
     let style = hash(between(&page, "<style>", "</style>"));
     let script = hash(between(&page, "<script type=\"module\">", "</script>"));
     let policy = between(&page, "Content-Security-Policy\" content=\"", "\"");
-    let expected = format!(
-        "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
-    );
+    let expected =
+        format!("default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'");
     assert_eq!(policy, expected, "put these into draw/html/mod.rs");
     for outside in ["http:", "https:", "url(", "@import", "src=", "fetch(", "XMLHttp", "innerHTML", "eval("] {
         assert!(!page.contains(outside), "{outside}");

@@ -1,6 +1,7 @@
 //! `headsaw grain`: what is the grain of one GPU, is it too fine or too coarse, and what would be better?
 
 mod chart;
+mod page;
 mod told;
 mod words;
 
@@ -8,13 +9,17 @@ use crate::cut::{CutArgs, CutJson};
 use crate::error::Failure;
 use crate::forecast::{Forecast, ForecastArgs};
 use crate::lang::Lang;
-use crate::output::{print, print_json};
+use crate::output::{self, print, print_json};
+use crate::page as web;
 use crate::place::Site;
 use crate::scene::Phase;
 use crate::subject::Subject;
 use headsaw::cost::Load;
+use headsaw::draw::Picture;
 use headsaw::grain::{Grain, Question, grain};
 use serde::Serialize;
+use std::path::PathBuf;
+use told::Teller;
 
 /// Say what the grain of one device is, and whether it is right
 ///
@@ -32,7 +37,8 @@ Examples:
   headsaw grain llama-3.1-8b --cluster h100x8 --prompt 512
   headsaw grain llama-3.1-70b --cluster h100x8 --for decode --batch 64 --loss 10%
   headsaw grain plan.json --cluster a100x8 --lang zh
-  headsaw grain llama-3.1-8b --cluster h100x8 --tp 2 --chunk 4 --steps 2 --json"
+  headsaw grain llama-3.1-8b --cluster h100x8 --tp 2 --chunk 4 --steps 2 --json
+  headsaw grain llama-3.1-8b --cluster h100x8 -o grain.html"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -43,6 +49,9 @@ pub struct Args {
     /// Language [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
     #[arg(long, value_name = "LANG")]
     lang: Option<Lang>,
+    /// Write a web page too, .html: this answer with curves, the timeline, and sliders to try
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// A share of the time.
@@ -88,15 +97,36 @@ impl LoadJson {
 
 /// Answers and shows.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    args.check()?;
     let forecast = args.forecast.resolve_as(usual)?;
     let Forecast { plan, cluster, rounds, .. } = &forecast;
     let question = Question { plan, cluster, rounds, loss: args.loss.0 };
     let grain = grain(&question).map_err(Failure::input)?;
-    if json {
-        return print_json(&report(&forecast, &grain, args.loss.0));
-    }
     let lang = args.lang.unwrap_or_else(Lang::from_environment);
-    print(&told::told(words::of(lang), &forecast, &grain, args.loss.0))
+    if json {
+        print_json(&report(&forecast, &grain, args.loss.0))?;
+    } else {
+        print(&told::told(words::of(lang), &forecast, &grain, args.loss.0))?;
+    }
+    let Some(path) = &args.output else { return Ok(()) };
+    let teller = Teller::new(words::of(lang), &forecast, &grain, args.loss.0);
+    let title = web::title(&forecast);
+    let played = forecast.play()?;
+    let view = web::view(title.clone(), played.window);
+    let picture = Picture::new(&played.program, &played.trace, Some(rounds), view);
+    let page = web::page(lang, title, web::timelines(vec![picture]), plan);
+    web::write(path, &web::with_grain(page, plan, &grain, page::view(&teller)))
+}
+
+impl Args {
+    /// What can be known to go wrong before anything is played.
+    fn check(&self) -> Result<(), Failure> {
+        let Some(path) = &self.output else { return Ok(()) };
+        if path.extension().is_none_or(|ending| ending != "html") {
+            return Err(Failure::Input(format!("--output {}: expected .html", path.display())));
+        }
+        output::writable(path)
+    }
 }
 
 fn report<'a>(forecast: &'a Forecast, grain: &'a Grain, loss: f64) -> Json<'a> {

@@ -7,13 +7,13 @@ use crate::output::{BOLD, si, styled};
 use crate::scene::Phase;
 use crate::table::Table;
 use headsaw::cost::Load;
-use headsaw::grain::{Advice, Curve, Grain, Level, Point, Reason, Word};
+use headsaw::grain::{Advice, Curve, Grain, Level, Lost, Point, Reason, Word};
 use headsaw::plan::Overlap;
 use headsaw::spec::cluster::Prices;
 
 /// Everything.
 pub fn told(words: &Words, forecast: &Forecast, grain: &Grain, loss: f64) -> String {
-    let teller = Teller { words, forecast, grain, allowed: percent(loss) };
+    let teller = Teller::new(words, forecast, grain, loss);
     [
         teller.first(),
         teller.levels(),
@@ -26,15 +26,20 @@ pub fn told(words: &Words, forecast: &Forecast, grain: &Grain, loss: f64) -> Str
     .concat()
 }
 
-struct Teller<'a> {
-    words: &'a Words,
-    forecast: &'a Forecast,
-    grain: &'a Grain,
+/// Who tells: on the terminal here, on a web page in `page`.
+pub struct Teller<'a> {
+    pub words: &'a Words,
+    pub forecast: &'a Forecast,
+    pub grain: &'a Grain,
     /// The allowed loss.
-    allowed: String,
+    pub allowed: String,
 }
 
-impl Teller<'_> {
+impl<'a> Teller<'a> {
+    pub fn new(words: &'a Words, forecast: &'a Forecast, grain: &'a Grain, loss: f64) -> Teller<'a> {
+        Teller { words, forecast, grain, allowed: percent(loss) }
+    }
+
     fn gpu(&self) -> bool {
         let first = self.forecast.cluster.groups.first();
         first.is_some_and(|group| matches!(group.kind.prices, Prices::Gpu(_)))
@@ -45,6 +50,12 @@ impl Teller<'_> {
     }
 
     fn first(&self) -> String {
+        let [cut, load] = self.facts();
+        format!("{}\n{cut}\n{load}\n", styled(BOLD, &self.headline()))
+    }
+
+    /// The answer in a sentence.
+    pub fn headline(&self) -> String {
         let (grain, words) = (self.grain, self.words);
         let chunks = (grain.chunk > 1).then_some((grain.chunks, grain.chunk));
         let word = (words.word)(grain.verdict.word);
@@ -52,12 +63,14 @@ impl Teller<'_> {
         let Grain { heads, steps, units, .. } = *grain;
         let (gpu, why) = (self.gpu(), self.why());
         let first = First { gpu, heads, chunks, steps, units, milliseconds: &milliseconds, word, why: &why };
-        let first = (words.first)(first);
-        let plan = &self.forecast.plan;
+        (words.first)(first)
+    }
+
+    /// What it is the grain of: the cut, the load.
+    pub fn facts(&self) -> [String; 2] {
+        let Forecast { plan, cluster, replicas, .. } = self.forecast;
         let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
-        let cut =
-            (words.cut)(&plan.model.name, &self.forecast.cluster.name, tp, plan.stages.len(), self.forecast.replicas);
-        format!("{}\n{cut}\n{}\n", styled(BOLD, &first), self.load())
+        [(self.words.cut)(&plan.model.name, &cluster.name, tp, plan.stages.len(), *replicas), self.load()]
     }
 
     /// The one reason that says most.
@@ -90,6 +103,10 @@ impl Teller<'_> {
     }
 
     fn levels(&self) -> String {
+        self.part(self.words.levels, &self.levels_table())
+    }
+
+    pub fn levels_table(&self) -> Table {
         let mut table = Table::new(&self.words.holds);
         for level in &self.grain.levels {
             table.row(vec![
@@ -105,34 +122,36 @@ impl Teller<'_> {
                 si(level.seconds, "s"),
             ]);
         }
-        self.part(self.words.levels, &table)
+        table
     }
 
     fn losses(&self) -> String {
+        self.part(self.words.losses, &self.losses_table())
+    }
+
+    pub fn losses_table(&self) -> Table {
         let mut table = Table::new(&self.words.shares);
         for level in &self.grain.levels {
-            let lost = &level.lost;
-            let shares = [
-                lost.exchange,
-                lost.launch,
-                lost.bubble,
-                lost.imbalance,
-                lost.replicated_kv,
-                lost.alignment,
-                lost.sharing,
-                (1.0 - lost.all()).max(0.0),
-            ];
-            let cells = shares.map(|share| if share < 5e-4 { "·".into() } else { percent(share) });
+            let cells = shares(level).map(|share| if share < 5e-4 { "·".into() } else { percent(share) });
             table.row([vec![self.name(level), si(level.seconds_per_unit, "s")], cells.to_vec()].concat());
         }
-        self.part(self.words.losses, &table)
+        table
     }
 
     fn numbers(&self) -> String {
+        let mut table = Table::new(&["<", "", "<"]);
+        self.speedups().into_iter().for_each(|row| table.row(row.to_vec()));
+        let shown = table.show();
+        let rows = shown.split_once('\n').map_or("", |(_, rows)| rows); // the columns need no names
+        format!("\n{}\n{rows}", styled(BOLD, self.words.numbers))
+    }
+
+    /// What overlapping gains: name, number, remark.
+    pub fn speedups(&self) -> Vec<[String; 3]> {
         let (words, slots, speedups) = (self.words, &self.grain.slots, &self.grain.speedups);
         let [ideal, on_lanes, real, measured] = words.number_names;
-        let mut table = Table::new(&["<", "", "<"]);
-        let mut row = |name: &str, speedup: String, what: String| table.row(vec![name.into(), speedup, what]);
+        let mut rows = Vec::new();
+        let mut row = |name: &str, speedup: String, what: String| rows.push([name.into(), speedup, what]);
         let times = |speedup: f64| format!("{speedup:.2} ×");
         let bubble = (words.bubble)(&percent(self.grain.bubble));
         let slots_of = |count: u32| (words.slots)(slots.serial, count);
@@ -147,25 +166,41 @@ impl Teller<'_> {
         let (speedup, what) =
             speedups.measured.map_or(("–".into(), words.not_measured), |speedup| (times(speedup), ""));
         row(measured, speedup, what.into());
-        let shown = table.show();
-        let rows = shown.split_once('\n').map_or("", |(_, rows)| rows); // the columns need no names
-        format!("\n{}\n{rows}", styled(BOLD, words.numbers))
+        rows
     }
 
     fn verdict(&self) -> String {
-        let (grain, words, gpu) = (self.grain, self.words, self.gpu());
-        let verdict = &grain.verdict;
-        let judged = (words.judged)(gpu, grain.heads, &self.load(), verdict.word);
-        let mut lines = vec![styled(BOLD, words.verdict), format!("  {judged}")];
-        if verdict.word != Word::TooFine {
-            lines.push(format!("  - {}", self.enough()));
-        }
-        lines.extend(verdict.reasons.iter().map(|reason| format!("  - {}", self.reason(*reason))));
-        let all = self.forecast.plan.model.heads;
-        let smallest = grain.smallest_efficient;
-        lines.push(format!("  {}", (words.smallest)(gpu, &self.allowed, smallest.heads, all, smallest.chunk)));
-        lines.push(format!("{}{}", styled(BOLD, words.change), self.change(&verdict.change)));
+        let words = self.words;
+        let mut lines = vec![styled(BOLD, words.verdict), format!("  {}", self.judged())];
+        lines.extend(self.reasons().iter().map(|reason| format!("  - {reason}")));
+        lines.push(format!("  {}", self.smallest()));
+        let changes = self.changes();
+        lines.push(styled(BOLD, words.change));
+        lines.extend(changes.iter().map(|change| format!("  - {change}")));
+        lines.extend(changes.is_empty().then(|| format!("  {}", words.no_change)));
         format!("\n{}\n", lines.join("\n"))
+    }
+
+    /// The verdict in a sentence.
+    pub fn judged(&self) -> String {
+        (self.words.judged)(self.gpu(), self.grain.heads, &self.load(), self.grain.verdict.word)
+    }
+
+    pub fn reasons(&self) -> Vec<String> {
+        let verdict = &self.grain.verdict;
+        let enough = (verdict.word != Word::TooFine).then(|| self.enough());
+        enough.into_iter().chain(verdict.reasons.iter().map(|reason| self.reason(*reason))).collect()
+    }
+
+    /// The smallest grain that still is efficient.
+    pub fn smallest(&self) -> String {
+        let (all, smallest) = (self.forecast.plan.model.heads, self.grain.smallest_efficient);
+        (self.words.smallest)(self.gpu(), &self.allowed, smallest.heads, all, smallest.chunk)
+    }
+
+    /// What would be better.
+    pub fn changes(&self) -> Vec<String> {
+        self.grain.verdict.change.iter().map(|advice| self.advice(advice)).collect()
     }
 
     fn reason(&self, reason: Reason) -> String {
@@ -186,11 +221,6 @@ impl Teller<'_> {
             Reason::NeverEnough { rows } => (words.never)(rows),
             Reason::ChunkTooFine { chunk, smallest, loss } => (words.chunk_fine)(chunk, smallest, &percent(loss)),
         }
-    }
-
-    fn change(&self, change: &[Advice]) -> String {
-        let lines: Vec<String> = change.iter().map(|advice| format!("\n  - {}", self.advice(advice))).collect();
-        if lines.is_empty() { format!("\n  {}", self.words.no_change) } else { lines.concat() }
     }
 
     /// Flags, and their price.
@@ -271,6 +301,12 @@ impl Teller<'_> {
     }
 
     fn overlaps(&self) -> String {
+        let (table, said) = self.overlaps_table();
+        format!("{}  {said}\n", self.part(self.words.overlaps, &table))
+    }
+
+    /// The three overlaps over loads, and where the fastest changes.
+    pub fn overlaps_table(&self) -> (Table, String) {
         let (words, overlaps) = (self.words, &self.grain.overlaps);
         let mut table = Table::new(&words.overlap_columns);
         for point in &overlaps.scan {
@@ -284,21 +320,33 @@ impl Teller<'_> {
                 here,
             ]);
         }
+        (table, self.flips())
+    }
+
+    fn flips(&self) -> String {
+        let (words, overlaps) = (self.words, &self.grain.overlaps);
         let name = |overlap| (words.overlap)(overlap);
         let flips: Vec<String> =
             overlaps.flips.iter().map(|flip| (words.flip)(flip.rows, name(flip.from), name(flip.to))).collect();
-        let said = match (overlaps.scan.first(), overlaps.scan.last()) {
+        match (overlaps.scan.first(), overlaps.scan.last()) {
             (Some(first), Some(last)) if flips.is_empty() => {
                 (words.no_flip)(name(first.fastest()), first.rows, last.rows)
             }
             _ => flips.join(" "),
-        };
-        format!("{}  {said}\n", self.part(words.overlaps, &table))
+        }
     }
 }
 
+/// Shares of a level's time: each loss, in the order of the columns, then work.
+pub fn shares(level: &Level) -> [f64; 8] {
+    let lost = &level.lost;
+    let work = (1.0 - lost.all()).max(0.0);
+    let Lost { exchange, launch, bubble, imbalance, replicated_kv, alignment, sharing } = *lost;
+    [exchange, launch, bubble, imbalance, replicated_kv, alignment, sharing, work]
+}
+
 /// `5 %`, `12 %`, `0.3 %`.
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     let digits = if percent.abs() < 9.95 && (percent - percent.round()).abs() > 0.05 { 1 } else { 0 };
     format!("{percent:.digits$} %")

@@ -27,7 +27,8 @@ pub fn curve(view: &CurveView, words: &Words) -> String {
     let line: Vec<(f64, f64)> = view.points.iter().enumerate().map(|(i, point)| at(i, point.seconds)).collect();
     let last = line.last().map_or(LEFT, |place| place.0);
     let path = path(&line);
-    writeln!(text, "<path class=\"area\" d=\"{path}L{last:.1} {BOTTOM}L{:.1} {BOTTOM}Z\"/>", line[0].0).expect("String");
+    writeln!(text, "<path class=\"area\" d=\"{path}L{last:.1} {BOTTOM}L{:.1} {BOTTOM}Z\"/>", line[0].0)
+        .expect("String");
     writeln!(text, "<path class=\"line\" d=\"{path}\"/>").expect("String");
     text += &measured(view, most, words);
     for (i, point) in view.points.iter().enumerate() {
@@ -82,7 +83,13 @@ fn mark(point: &PointView, (x, y): (f64, f64)) -> String {
     let mut text = format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n");
     let words: Vec<&str> = [&point.here, &point.mark].into_iter().flatten().map(String::as_str).collect();
     if !words.is_empty() {
-        let anchor = if x < LEFT + 40.0 { "start" } else if x > RIGHT - 40.0 { "end" } else { "middle" };
+        let anchor = if x < LEFT + 40.0 {
+            "start"
+        } else if x > RIGHT - 40.0 {
+            "end"
+        } else {
+            "middle"
+        };
         let place = if y - 12.0 < TOP { y + 22.0 } else { y - 12.0 };
         writeln!(
             text,
@@ -96,12 +103,8 @@ fn mark(point: &PointView, (x, y): (f64, f64)) -> String {
 
 fn measured(view: &CurveView, most: f64, words: &Words) -> String {
     let count = view.points.len();
-    let places: Vec<(f64, f64)> = view
-        .points
-        .iter()
-        .enumerate()
-        .filter_map(|(i, point)| Some((x(i, count), y(point.measured?, most))))
-        .collect();
+    let places: Vec<(f64, f64)> =
+        view.points.iter().enumerate().filter_map(|(i, point)| Some((x(i, count), y(point.measured?, most)))).collect();
     let Some((_, end)) = places.last() else { return String::new() };
     let mut text = format!("<path class=\"measured\" d=\"{}\"/>\n", path(&places));
     for (x, y) in &places {
@@ -126,11 +129,7 @@ fn sizes(view: &CurveView) -> String {
     let labels: String = shown.map(one).collect();
     let middle = f64::midpoint(LEFT, RIGHT);
     labels
-        + &format!(
-            "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-            HEIGHT - 6.0,
-            escape(&view.axis)
-        )
+        + &format!("<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", HEIGHT - 6.0, escape(&view.axis))
 }
 
 /// The curve in a sentence.

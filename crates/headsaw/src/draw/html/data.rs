@@ -1,16 +1,20 @@
 //! The data of a page: what its scripts read, as JSON that can stand between script tags.
 
 use super::super::texture::{FILLS, fill, texture};
+use super::super::together::Together;
 use super::super::{Bar, COLOURS, Kind, Picture, Row, duration};
 use super::words::Words;
-use super::{BARS_MOST, Example, Name, Page, Timeline};
+use super::{BARS_MOST, Example, Name, Page};
 use crate::trace::Source;
 use serde_json::{Value, json};
 
 /// All of it, with `<`, `>`, `&` escaped: no text in it can end the script.
 pub fn data(page: &Page, words: &Words) -> String {
     let kinds: Vec<Value> = Kind::ALL.iter().map(|kind| kind_json(*kind)).collect();
-    let timelines: Vec<Value> = page.timelines.iter().map(|timeline| timeline_json(timeline, words)).collect();
+    let pictures: Vec<Picture> = page.timelines.iter().map(|timeline| timeline.picture.clone()).collect();
+    let shown = Together::new(&pictures, BARS_MOST * pictures.len()).pictures;
+    let timelines: Vec<Value> =
+        page.timelines.iter().zip(&shown).map(|(timeline, picture)| timeline_json(&timeline.name, picture, words)).collect();
     let data = json!({
         "words": words.script, "kinds": kinds, "fills": FILLS, "own": COLOURS, "timelines": timelines,
         "example": page.example.json(), "model": page.model.as_ref().map(Example::json),
@@ -25,9 +29,8 @@ fn kind_json(kind: Kind) -> Value {
     })
 }
 
-fn timeline_json(timeline: &Timeline, words: &Words) -> Value {
-    let picture = &timeline.picture.limited(BARS_MOST);
-    let name = match &timeline.name {
+fn timeline_json(name: &Name, picture: &Picture, words: &Words) -> Value {
+    let name = match name {
         Name::Ideal => words.get("ideal"),
         Name::Predicted => words.get("predicted"),
         Name::Measured => words.get("measured"),
@@ -82,8 +85,7 @@ fn rows(picture: &Picture, words: &Words) -> Vec<Value> {
 fn row_json(row: &Row, staged: bool, (first, count): (usize, usize), words: &Words) -> Value {
     let (device, stage, number) = (row.device.0.to_string(), row.stage.to_string(), row.number.to_string());
     let group = if staged { "device_stage" } else { "device" };
-    let name =
-        if row.exchanges { words.get("exchange_lane").into() } else { words.say("lane", &[("n", &number)]) };
+    let name = if row.exchanges { words.get("exchange_lane").into() } else { words.say("lane", &[("n", &number)]) };
     json!({
         "device": row.device.0, "group": words.say(group, &[("n", &device), ("s", &stage)]), "name": name,
         "exchanges": row.exchanges, "first": first, "count": count,

@@ -3,8 +3,8 @@
 //! The page's script has the same formulas; tests hold both against each other and against the simulation.
 
 use super::data::short;
-use super::words::Words;
 use super::fill;
+use super::words::Words;
 use serde_json::{Value, json};
 
 /// Where the sliders stand.
@@ -150,7 +150,8 @@ mod tests {
     /// Llama-7B at 2,048 tokens: about 3 : 0.5 : 1.
     #[test]
     fn unequal_steps_gain_less() {
-        let speedup = |lanes| Example { steps: [3.0, 0.5, 1.0], lanes, ..Example::default() }.outcome().unwrap().speedup;
+        let speedup =
+            |lanes| Example { steps: [3.0, 0.5, 1.0], lanes, ..Example::default() }.outcome().unwrap().speedup;
         assert_eq!((speedup(Lanes::Own), speedup(Lanes::Shared)), (1.2, 1.125));
     }
 }

@@ -165,7 +165,8 @@ fn numbers_of(view: &CurveView, words: &Words) -> Sheet {
 }
 
 fn sheet(sheet: &Sheet) -> String {
-    let note = if sheet.note.is_empty() { String::new() } else { format!("<p class=\"small\">{}</p>\n", escape(&sheet.note)) };
+    let note =
+        if sheet.note.is_empty() { String::new() } else { format!("<p class=\"small\">{}</p>\n", escape(&sheet.note)) };
     format!("<h3>{}</h3>\n{}{note}", escape(&sheet.title), sheet_table(sheet))
 }
 

@@ -71,6 +71,10 @@ mod tests {
             let end = part.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(part.len());
             assert!(words.script.contains_key(&part[..end]), "{}", &part[..end]);
         }
-        assert!(["own", "shared", "one", "uneven"].iter().all(|lanes| words.script.contains_key(&format!("formula_{lanes}"))));
+        assert!(
+            ["own", "shared", "one", "uneven"]
+                .iter()
+                .all(|lanes| words.script.contains_key(&format!("formula_{lanes}")))
+        );
     }
 }
