@@ -765,7 +765,7 @@ fn grain_writes_the_page_that_it_tells() {
     assert_eq!((ran.code, ran.err), (0, format!("wrote {path}\n")));
     let page = std::fs::read_to_string(&path).unwrap();
     let first = ran.out.lines().next().unwrap();
-    for said in [first, "<h2 id=\"timelines-title\">", "class=\"curves\"", "project", "--tp 1"] {
+    for said in [first, "<h2 id=\"timelines-title\">", "class=\"curves\"", "project", "<h3>Verdict</h3>"] {
         assert!(page.contains(said), "{said}");
     }
 }

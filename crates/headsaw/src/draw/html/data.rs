@@ -13,8 +13,12 @@ pub fn data(page: &Page, words: &Words) -> String {
     let kinds: Vec<Value> = Kind::ALL.iter().map(|kind| kind_json(*kind)).collect();
     let pictures: Vec<Picture> = page.timelines.iter().map(|timeline| timeline.picture.clone()).collect();
     let shown = Together::new(&pictures, BARS_MOST * pictures.len()).pictures;
-    let timelines: Vec<Value> =
-        page.timelines.iter().zip(&shown).map(|(timeline, picture)| timeline_json(&timeline.name, picture, words)).collect();
+    let timelines: Vec<Value> = page
+        .timelines
+        .iter()
+        .zip(&shown)
+        .map(|(timeline, picture)| timeline_json(&timeline.name, picture, words))
+        .collect();
     let data = json!({
         "words": words.script, "kinds": kinds, "fills": FILLS, "own": COLOURS, "timelines": timelines,
         "example": page.example.json(), "model": page.model.as_ref().map(Example::json),
