@@ -6,10 +6,10 @@ use crate::scene::{Phase, ROUNDS};
 use headsaw::cost::{Priced, predict};
 use headsaw::lower::lower;
 use headsaw::plan::Plan;
-use headsaw::program::{Op, Program, Step};
+use headsaw::program::{Op, Program};
 use headsaw::simulate::simulate;
 use headsaw::spec::cluster::{DeviceGroup, Prices};
-use headsaw::trace::{Span, Trace};
+use headsaw::trace::{self, STEPS, Span, Trace, step_number};
 use headsaw::units::{Bytes, Seconds};
 use headsaw::verify;
 use std::time::Instant;
@@ -99,13 +99,10 @@ impl Played {
         }
         let memory = verify::memory(plan, &self.program);
         let total = self.seconds();
-        let spent =
-            computes.into_iter().zip(exchanges).zip(memory.values()).map(|((mut computes, exchanges), held)| {
-                let busy = union(&mut computes);
-                computes.extend(exchanges);
-                let either = union(&mut computes);
-                Spent { busy, exchange: either - busy, waiting: (total - either).max(0.0), memory: held.total() }
-            });
+        let spent = computes.into_iter().zip(exchanges).zip(memory.values()).map(|((computes, exchanges), held)| {
+            let trace::Spent { busy, exchange, waiting, .. } = trace::Spent::of(computes, exchanges, total);
+            Spent { busy, exchange, waiting, memory: held.total() }
+        });
         spent.collect()
     }
 
@@ -114,45 +111,10 @@ impl Played {
         let mut seconds = [0.0; STEPS.len()];
         for span in &self.trace.spans {
             let (start, end) = self.inside(span).unwrap_or_default();
-            seconds[number(self.op(span))] += (end - start) / devices as f64;
+            seconds[step_number(self.op(span))] += (end - start) / devices as f64;
         }
         STEPS.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
     }
-}
-
-/// Steps in the order of a layer; exchanges last.
-const STEPS: [&str; 13] = [
-    "embed", "norm", "project", "attend", "score", "softmax", "context", "merge", "gate_up", "down", "logits",
-    "sample", "exchange",
-];
-
-fn number(op: Op) -> usize {
-    let Op::Compute(step) = op else { return STEPS.len() - 1 };
-    match step {
-        Step::Embed => 0,
-        Step::Norm(_) => 1,
-        Step::Project => 2,
-        Step::Attend => 3,
-        Step::Score => 4,
-        Step::Softmax => 5,
-        Step::Context => 6,
-        Step::Merge => 7,
-        Step::GateUp => 8,
-        Step::Down => 9,
-        Step::Logits => 10,
-        Step::Sample => 11,
-    }
-}
-
-/// Length of the union of some intervals.
-fn union(intervals: &mut [(f64, f64)]) -> f64 {
-    intervals.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut length, mut until) = (0.0, f64::NEG_INFINITY);
-    for (start, end) in intervals {
-        length += (*end - start.max(until)).max(0.0);
-        until = until.max(*end);
-    }
-    length
 }
 
 impl Lowered {

@@ -1,8 +1,12 @@
 //! A trace says what happened, or what would: for each lane its actions with their beginnings and ends.
 
+mod compare;
+mod figures;
 mod file;
 mod load;
 
+pub use compare::{Comparison, Kind, Pair, Side, compare, differences};
+pub use figures::{Figures, STEPS, Spent, Window, devices, figures, step_number, whole_rounds};
 pub use file::{FORMAT, NoTrace, SPANS_MOST, TraceFile};
 pub use load::{Load, Rounds};
 
