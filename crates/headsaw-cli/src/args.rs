@@ -1,6 +1,6 @@
 //! The flags, once: parsing, `--help` and completions come from here.
 
-use crate::{bench, calibrate, completions, demo, grain, inspect, plan, run, simulate, verify};
+use crate::{bench, calibrate, compare, completions, demo, draw, grain, inspect, plan, run, simulate, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Cut a Transformer by heads and by stages, and run the cut.
@@ -13,6 +13,8 @@ use clap::{Parser, Subcommand, ValueEnum};
   headsaw plan smollm2-135m --tp 3 -o plan.json
   headsaw grain llama-3.1-8b --cluster h100x8 --prompt 512
   headsaw simulate llama-3.1-8b --cluster h100x8 --tp 8
+  headsaw simulate smollm2-135m --tp 2 -o predicted.trace
+  headsaw draw predicted.trace             who does what when; compare puts another trace beside it
   headsaw run model.gguf -p 'Once upon a time' --plan plan.json
 
 MODEL is a GGUF file, a Hugging Face folder or its config.json, a preset's name (see inspect), or demo.
@@ -45,6 +47,8 @@ pub enum Verb {
     Plan(plan::Args),
     Grain(grain::Args),
     Simulate(simulate::Args),
+    Compare(compare::Args),
+    Draw(draw::Args),
     Run(run::Args),
     Bench(bench::Args),
     Calibrate(calibrate::Args),

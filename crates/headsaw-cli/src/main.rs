@@ -5,12 +5,15 @@ mod args;
 mod bench;
 mod calibrate;
 mod cluster;
+mod compare;
 mod completions;
 mod cut;
 mod demo;
+mod draw;
 mod engine;
 mod error;
 mod forecast;
+mod form;
 mod grain;
 mod inspect;
 mod interrupt;
@@ -32,7 +35,9 @@ mod steps;
 mod stream;
 mod subject;
 mod table;
+mod traced;
 mod verify;
+mod verify_trace;
 
 use args::{Cli, Verb};
 use clap::Parser;
@@ -64,6 +69,8 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Plan(args) => plan::act(args, cli.json),
         Verb::Grain(args) => grain::act(args, cli.json),
         Verb::Simulate(args) => simulate::act(args, cli.json),
+        Verb::Compare(args) => compare::act(args, cli.json),
+        Verb::Draw(args) => draw::act(args, cli.json),
         Verb::Run(args) => run::act(args, cli.json),
         Verb::Bench(args) => bench::act(args, cli.json),
         Verb::Calibrate(args) => calibrate::act(args, cli.json),

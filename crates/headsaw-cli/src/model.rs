@@ -64,17 +64,22 @@ fn is_json(path: &Path) -> bool {
 
 /// The text of a JSON file, `-` for standard input, refused where it is absurdly large.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
+    read_text_of(path, JSON_BYTES_MAX)
+}
+
+/// The same with at most so many bytes.
+pub fn read_text_of(path: &Path, most: u64) -> Result<String, Failure> {
     let name = path.display().to_string();
     let failed = |e| Failure::reading(&name, &e);
     let mut bytes = Vec::new();
     if name == "-" {
-        std::io::stdin().lock().take(JSON_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+        std::io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     } else {
         let file = std::fs::File::open(path).map_err(failed)?;
-        file.take(JSON_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+        file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
-    if bytes.len() as u64 > JSON_BYTES_MAX {
-        return Err(Failure::Input(format!("{name}: larger than {} MiB: no JSON file of ours", JSON_BYTES_MAX >> 20)));
+    if bytes.len() as u64 > most {
+        return Err(Failure::Input(format!("{name}: larger than {} MiB: no JSON file of ours", most >> 20)));
     }
     String::from_utf8(bytes)
         .map_err(|e| Failure::Input(format!("{name}: byte {}: not UTF-8 text", e.utf8_error().valid_up_to())))

@@ -2,6 +2,7 @@
 
 use crate::error::Failure;
 use crate::forecast::Forecast;
+use crate::form::headline;
 use crate::lang::Lang;
 use crate::output::{self, say};
 use headsaw::draw::html::{self, BARS_MOST, Example, GrainView, Lanes, Name, Page, Timeline, html};
@@ -53,9 +54,7 @@ pub fn view(title: String, (from, to): (f64, f64)) -> View {
 
 /// `Llama-3.1-8B on h100x8: tp 8 × pp 1`.
 pub fn title(forecast: &Forecast) -> String {
-    let plan = &forecast.plan;
-    let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
-    format!("{} on {}: tp {tp} × pp {}", plan.model.name, forecast.cluster.name, plan.stages.len())
+    headline(&forecast.plan, &forecast.cluster.name)
 }
 
 /// The sliders at a plan's heads, devices and chunk.

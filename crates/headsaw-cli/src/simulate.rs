@@ -27,6 +27,7 @@ use serde::Serialize;
   headsaw simulate llama-3.1-8b --cluster h100 --steps 3 --chunk 4 --overlap auto
   headsaw simulate eight-heads --cluster h100x4 --steps 3 --chunk 1 --gantt
   headsaw simulate llama-3.1-8b --cluster h100x8 --tp 8 -o trace.pftrace
+  headsaw simulate smollm2-135m --tp 2 --steps 3 -o predicted.trace
   headsaw simulate plan.json --prompt 4096 --json")]
 pub struct Args {
     #[command(flatten)]
@@ -101,7 +102,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
         drop(waiting);
         print(&text)?;
     }
-    args.picture.draw(&forecast, &played, json)
+    args.picture.draw(&forecast, played, json)
 }
 
 /// An overlap, and what it takes or why it can not be.

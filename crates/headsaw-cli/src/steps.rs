@@ -8,7 +8,7 @@ use headsaw::plan::{Flow, HeadSteps, Order, Overlap, Plan, StepCut};
 use headsaw::spec::cluster::DeviceKind;
 
 /// How a device's heads go through their steps.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct StepArgs {
     /// Heads that go through the steps together [default: 1 where the steps are cut apart, else all of a device]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -2,6 +2,7 @@
 
 use crate::cut::{CutArgs, Demand, parse_plan};
 use crate::error::{Failure, both};
+use crate::form::is_trace;
 use crate::model::{Model, read_text};
 use crate::place::{ClusterArgs, Site};
 use headsaw::plan::Plan;
@@ -21,6 +22,11 @@ pub enum Subject {
 impl Subject {
     /// The plan from the file if it is one, else the model.
     pub fn find(given: &str, cut: &CutArgs) -> Result<Subject, Failure> {
+        if is_trace(Path::new(given)) {
+            return Err(Failure::Input(format!(
+                "{given}: a trace, which `compare`, `draw` and `verify` take; expected a plan or a model"
+            )));
+        }
         let Some(text) = plan_text(Path::new(given))? else {
             let model = Model::find(given)?;
             return Subject::of(model, cut);

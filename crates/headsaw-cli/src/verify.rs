@@ -2,10 +2,12 @@
 
 use crate::cut::{CutArgs, CutJson};
 use crate::error::Failure;
+use crate::form::is_trace;
 use crate::output::{BAD, BOLD, GOOD, complain, counted, grouped, print, print_json, styled};
 use crate::place::{self, ClusterArgs, Site};
 use crate::subject::Subject;
 use crate::table::{Table, facts};
+use crate::verify_trace;
 use headsaw::lower::lower;
 use headsaw::plan::{Exchange, Plan, Slice};
 use headsaw::program::{Lane, Op, Program, text};
@@ -15,20 +17,23 @@ use headsaw::verify::{self, Violation};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
-/// Check a plan, and show what each device holds
+/// Check a plan and show what each device holds, or check a trace
 ///
 /// Checks a plan file, or the plan that a cut of a model makes: each head, column, row and layer exactly once, order
-/// against data dependencies, every send with its receive, no deadlock, memory. Says all that is wrong at once.
+/// against data dependencies, every send with its receive, no deadlock, memory. Of a trace file: every action of every lane
+/// once a round, in order, and none before what it waits for. Says all that is wrong at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headsaw verify plan.json
   headsaw verify smollm2-135m --tp 4 --pp 3
   headsaw verify model.gguf --plan plan.json     does the plan fit the model?
+  headsaw verify measured.trace
   headsaw plan llama-3.1-8b --tp 8 | headsaw verify - --json")]
 pub struct Args {
-    /// A plan file (- for standard input); or a GGUF file, Hugging Face folder, config.json or preset
-    #[arg(value_name = "PLAN|MODEL")]
+    /// A plan file (- for standard input) or a .trace file; or a GGUF file, Hugging Face folder, config.json or preset
+    #[arg(value_name = "PLAN|TRACE|MODEL")]
     subject: String,
     /// Print every action of every lane
     #[arg(long)]
@@ -58,11 +63,20 @@ struct Json<'a> {
     ranks: Option<String>,
 }
 
+/// One thing that is wrong, for scripts.
 #[derive(Serialize)]
-struct ViolationJson {
+pub struct ViolationJson {
     at: String,
     expected: String,
     got: String,
+}
+
+impl ViolationJson {
+    /// That of a violation.
+    pub fn of(violation: &Violation) -> ViolationJson {
+        let Violation { at, expected, got } = violation.clone();
+        ViolationJson { at, expected, got }
+    }
 }
 
 #[derive(Serialize)]
@@ -100,6 +114,13 @@ struct SentJson {
 
 /// Checks and shows.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    if is_trace(Path::new(&args.subject)) {
+        if args.program || args.ranks || args.cluster.cluster.is_some() {
+            let words = "--program, --ranks, --cluster: of a plan, and this is a trace; leave them out";
+            return Err(Failure::Input(format!("{}: {words}", args.subject)));
+        }
+        return verify_trace::act(&args.subject, &args.cut, json);
+    }
     let (plan, site) = find(args)?;
     let mut violations = place::violations(&plan, site.as_ref(), &args.cut);
     let program = violations.is_empty().then(|| lower(&plan));
@@ -117,10 +138,15 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
 
 /// Says all that is wrong with a plan.
 pub fn refuse(subject: &str, violations: &[Violation]) -> Failure {
+    refuse_as(subject, "plan", violations)
+}
+
+/// Says all that is wrong with a plan, or a trace.
+pub fn refuse_as(subject: &str, what: &str, violations: &[Violation]) -> Failure {
     let lines: String =
         violations.chunk_by(alike).map(|run| format!("\n  {} {}", styled(BAD, "✗"), told_of(run))).collect();
     let things = if violations.len() == 1 { "1 thing is" } else { &format!("{} things are", violations.len()) };
-    complain(&format!("{subject}: {things} wrong with the plan{lines}"));
+    complain(&format!("{subject}: {things} wrong with the {what}{lines}"));
     Failure::Told(2)
 }
 
@@ -142,13 +168,12 @@ fn find(args: &Args) -> Result<(Plan, Option<Site>), Failure> {
 }
 
 fn report<'a>(args: &Args, plan: &'a Plan, program: Option<&Program>, violations: &[Violation]) -> Json<'a> {
-    let json = |v: &Violation| ViolationJson { at: v.at.clone(), expected: v.expected.clone(), got: v.got.clone() };
     Json {
         model: &plan.model.name,
         cut: CutJson::of(plan),
         sound: violations.is_empty(),
         memory_followed: program.is_some_and(verify::follows_memory),
-        violations: violations.iter().map(json).collect(),
+        violations: violations.iter().map(ViolationJson::of).collect(),
         devices: program.map(|program| devices(plan, program)).unwrap_or_default(),
         program: program.map(|program| program_facts(plan, program)),
         listing: program.filter(|_| args.program).map(text::listing),
