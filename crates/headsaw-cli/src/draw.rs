@@ -63,7 +63,7 @@ struct PictureJson<'a> {
 /// Opens, draws, writes.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let file = (args.output.as_os_str() != "-").then_some(&args.output);
-    let form = file.map(|path| form::check("--output", path).and_then(|()| Form::of(path))).transpose()?;
+    let form = file.map(|path| form::check_picture("--output", path)).transpose()?;
     let mut traces = vec![Traced::open(&args.trace)?];
     if let Some(beside) = &args.beside {
         traces.push(Traced::open(beside)?);

@@ -17,8 +17,8 @@ use std::slice::from_ref;
 /// Actions that a picture on the terminal is made of at most, about half a gigabyte.
 pub const GANTT_MOST: usize = 3_000_000;
 
-/// Endings that there are.
-const FORMS: &str = "a file that ends in .html, .svg, .json, .pftrace or .trace";
+/// Endings of pictures.
+const PICTURES: &str = ".html, .svg, .json or .pftrace";
 
 /// What is written into a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,10 @@ impl Form {
             Some("svg") => Ok(Form::Svg),
             Some("json") => Ok(Form::Chrome),
             Some("pftrace") => Ok(Form::Perfetto),
-            _ => Err(Failure::Input(format!("{}: expected {FORMS}", path.display()))),
+            _ => Err(Failure::Input(format!(
+                "{}: expected a file that ends in {PICTURES}, or in .trace",
+                path.display()
+            ))),
         }
     }
 
@@ -94,6 +97,14 @@ pub fn check(flag: &str, path: &Path) -> Result<(), Failure> {
         Failure::Input(message) => Failure::Input(format!("{flag} {message}")),
         other => other,
     })
+}
+
+/// The same of a file for pictures alone.
+pub fn check_picture(flag: &str, path: &Path) -> Result<Form, Failure> {
+    if is_trace(path) {
+        return Err(Failure::Input(format!("{flag} {}: a picture ends in {PICTURES}", path.display())));
+    }
+    check(flag, path).and_then(|()| Form::of(path))
 }
 
 /// Writes a trace: as it is where the file ends in `.trace`, else drawn.

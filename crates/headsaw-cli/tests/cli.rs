@@ -2,6 +2,8 @@
 
 #[path = "cli/edited.rs"]
 mod edited;
+#[path = "cli/traces.rs"]
+mod traces;
 
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -81,8 +83,20 @@ fn file(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const VERBS: [&str; 10] =
-    ["demo", "inspect", "verify", "plan", "simulate", "grain", "run", "bench", "calibrate", "completions"];
+const VERBS: [&str; 12] = [
+    "demo",
+    "inspect",
+    "verify",
+    "plan",
+    "simulate",
+    "compare",
+    "draw",
+    "grain",
+    "run",
+    "bench",
+    "calibrate",
+    "completions",
+];
 
 #[test]
 fn help_of_every_verb() {

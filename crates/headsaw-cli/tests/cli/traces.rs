@@ -1,0 +1,141 @@
+//! Traces as files: written, checked, compared, drawn, and refused where they are none.
+
+use super::{file, folder, good, headsaw, headsaw_reading, json, parsed, refused};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// A trace of the example, and of the same on another cluster.
+fn traces(name: &str) -> (PathBuf, [String; 2]) {
+    let folder = folder(name);
+    let write = |cluster: &str, name: &str| {
+        let path = folder.join(name).display().to_string();
+        let args = ["simulate", "eight-heads", "--cluster", cluster, "--tp", "2", "--steps", "3", "--chunk", "1"];
+        good(&[&args[..], &["--for", "decode", "-p", "40", "-o", &path]].concat());
+        path
+    };
+    let both = [write("h100x2", "one.trace"), write("a100x2", "other.trace")];
+    (folder, both)
+}
+
+fn read(path: &str) -> Value {
+    parsed(&std::fs::read_to_string(path).unwrap())
+}
+
+/// The same as if it were measured, every moment so many times as late; a pause before each round.
+fn measured(folder: &Path, path: &str, times: f64) -> String {
+    let mut trace = read(path);
+    trace["source"] = json!({"measured": {"machine": "a machine"}});
+    for span in trace["spans"].as_array_mut().unwrap() {
+        for at in [3, 4] {
+            span[at] = json!(7.0 + times * span[at].as_f64().unwrap());
+        }
+    }
+    file(folder, "measured.trace", &trace.to_string())
+}
+
+#[test]
+fn a_simulated_trace_is_sound() {
+    let (_, [one, _]) = traces("trace-sound");
+    let text = good(&["verify", &one]);
+    assert!(text.contains("trace sound: every lane did its actions in order"), "{text}");
+    let told = json(&["verify", &one]);
+    assert_eq!((&told["sound"], &told["rounds"], &told["place"]), (&json!(true), &json!(4), &json!("h100x2")));
+    assert_eq!(told["spans"], json!(read(&one)["spans"].as_array().unwrap().len()));
+}
+
+#[test]
+fn what_is_wrong_with_a_trace_is_told_with_its_place() {
+    let (folder, [one, _]) = traces("trace-wrong");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut trace = read(&one);
+        change(&mut trace);
+        file(&folder, "changed.trace", &trace.to_string())
+    };
+    let early = changed(&|trace| trace["spans"][9][4] = json!(1.0));
+    let ran = headsaw(&["verify", &early]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("wrong with the trace") && ran.err.contains("spans[10], device 0 lane 0"), "{}", ran.err);
+    let found = headsaw(&["verify", &early, "--json"]);
+    assert_eq!(parsed(&found.out)["sound"], json!(false));
+    for verb in ["verify", "compare", "draw"] {
+        refused(&[verb, &changed(&|trace| trace["spans"][3] = json!([0, 1]))], "changed.trace: line 1, column ");
+        refused(&[verb, &changed(&|trace| trace["spans"][3][0] = json!(77))], "spans[3]: expected lane 0 to ");
+        refused(&[verb, &changed(&|trace| trace["rounds"][0] = json!([]))], "rounds[0]: expected a load for each of");
+        refused(&[verb, &changed(&|trace| trace["plan"]["lanes"] = json!(0))], "plan: lanes: expected 1 to 256");
+        refused(&[verb, &file(&folder, "empty.trace", "")], "empty.trace: line 1, column 0: EOF");
+        refused(&[verb, "nowhere.trace"], "nowhere.trace: cannot be read");
+    }
+    let link = changed(&|trace| trace["link"] = json!("fast"));
+    refused(&["compare", &link], "\"fast\" is no link: write its rate and its latency, as 1Gbit/s,50us");
+    refused(&["verify", &one, "--tp", "2"], "a trace has a plan of its own");
+    refused(&["simulate", &one], "a trace, which `compare`, `draw` and `verify` take");
+}
+
+#[test]
+fn a_trace_is_compared_with_its_prediction() {
+    let (folder, [one, other]) = traces("trace-compare");
+    let slow = measured(&folder, &one, 2.0);
+    let told = json(&["compare", &slow]);
+    let error = told["error"].as_f64().unwrap();
+    assert!((error + 0.5).abs() < 1e-6, "{error}");
+    assert_eq!(told["rounds"][0]["rows"], json!([1]));
+    assert_eq!(told["rounds"][0]["count"], json!({"predicted": 4, "measured": 4}));
+    let both = json(&["compare", &slow, &one]);
+    assert_eq!(both["traces"]["predicted"]["name"], json!(one), "the simulation is the prediction, in any order");
+    assert_eq!(both["steps"], told["steps"]);
+    let text = good(&["compare", &one, &slow]);
+    assert!(text.contains("predicted  measured") && text.contains("-50.0 %"), "{text}");
+    assert!(good(&["compare", &one, &other]).contains("first"));
+    let elsewhere = json(&["compare", &slow, "--cluster", "a100x2"]);
+    assert!(elsewhere["seconds"]["predicted"].as_f64() > told["seconds"]["predicted"].as_f64());
+    refused(&["compare", &one, &other, "--cluster", "h100x2"], "both traces are given");
+    refused(&["compare", &one, "--cluster", "h100x1"], "--cluster h100x1: 1 device(s), and the plan has 2");
+    let cut = folder.join("cut.trace").display().to_string();
+    good(&["simulate", "eight-heads", "--cluster", "h100x4", "--tp", "4", "-o", &cut]);
+    refused(&["compare", &one, &cut], "traces of different plans, which differ in stages");
+    let prompt = folder.join("prompt.trace").display().to_string();
+    let args = ["simulate", "eight-heads", "--cluster", "h100x2", "--tp", "2", "--steps", "3", "--chunk", "1"];
+    good(&[&args[..], &["-p", "40", "-o", &prompt]].concat());
+    refused(&["compare", &prompt, &one], "nothing to compare: no round of the same rows is whole in both");
+}
+
+#[test]
+fn a_trace_that_should_not_be_trusted_is_compared_with_a_note() {
+    let (folder, [one, _]) = traces("trace-note");
+    let mut trace = read(&one);
+    trace["spans"].as_array_mut().unwrap().swap(3, 4);
+    let odd = file(&folder, "odd.trace", &trace.to_string());
+    let ran = headsaw(&["compare", &odd]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("note: ") && ran.err.contains("spans[3]"), "{}", ran.err);
+}
+
+#[test]
+fn traces_are_drawn_below_each_other() {
+    let (folder, [one, _]) = traces("trace-draw");
+    let slow = measured(&folder, &one, 2.0);
+    let text = good(&["draw", &one, "--beside", &slow]);
+    assert!(text.contains("Predicted: ") && text.contains("Measured on a machine: "), "{text}");
+    assert_eq!(text.matches("device 1  lane 0").count(), 2);
+    for (ending, says) in
+        [("svg", "<svg"), ("json", "\"traceEvents\""), ("pftrace", "project"), ("html", "<!doctype html")]
+    {
+        let path = folder.join(format!("both.{ending}"));
+        let name = path.display().to_string();
+        good(&["draw", &slow, "--beside", &one, "--window", "0..100us", "-o", &name]);
+        let bytes = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.to_lowercase().contains(&says.to_lowercase()), "{ending}");
+        assert!(text.contains("a machine"), "{ending}");
+    }
+    let told = json(&["draw", &slow, "--round", "2", "-o", &folder.join("x.svg").display().to_string()]);
+    let actions = read(&one)["spans"].as_array().unwrap().len() as u64 / 4;
+    assert_eq!(told["pictures"][0]["actions"], json!(actions), "a fourth of four rounds");
+    let text = std::fs::read_to_string(&one).unwrap();
+    assert!(headsaw_reading(&["draw", "-"], &text).out.contains("Predicted: "), "from standard input");
+    refused(&["draw", &one, "--round", "9"], "--round 9: ");
+    refused(&["draw", &one, "-o", "x.png"], "--output x.png: expected a file that ends in .html, .svg, ");
+    refused(&["draw", &one, "-o", "nowhere/x.svg"], "nowhere: no such folder");
+    refused(&["draw", &one, "-o", "x.trace"], "--output x.trace: a picture ends in ");
+    assert!(!Path::new("x.trace").exists());
+}
