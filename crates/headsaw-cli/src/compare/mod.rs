@@ -23,7 +23,7 @@ use serde::Serialize;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headsaw compare measured.trace                         against a simulation of the same
-  headsaw compare measured.trace --cluster here.toml     on the cluster that `calibrate -o here.toml` wrote
+  headsaw compare measured.trace --cluster here.toml     as `calibrate -o here.toml` measured
   headsaw compare predicted.trace measured.trace
   headsaw compare measured.trace --json")]
 pub struct Args {
