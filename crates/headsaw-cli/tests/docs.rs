@@ -70,6 +70,14 @@ fn fields_of_json_are_those_of_the_page() {
             same_fields("device", &object["devices"], &row("- device is {"));
         }
     }
+    let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fields.trace").display().to_string();
+    let written = words(&format!("simulate eight-heads --cluster h100x4 --tp 4 --steps 3 -o {trace}"));
+    assert!(headsaw(&written).output().expect("headsaw runs").status.success());
+    for (verb, start) in [("verify", "`verify` of a trace"), ("compare", "`compare`"), ("draw", "`draw`")] {
+        let output = headsaw(&words(&format!("{verb} {trace} --json"))).output().expect("headsaw runs");
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{verb}: {error}"));
+        same_fields(start, &object, &row(&format!("| {start} |")));
+    }
     let output = headsaw(&words("inspect h100x16 --json")).output().expect("headsaw runs");
     let object = serde_json::from_slice(&output.stdout).expect("JSON");
     same_fields("inspect of a cluster", &object, &row("| `inspect` of a cluster |"));
