@@ -1,4 +1,4 @@
-//! Traces as files: written, checked, compared, drawn, and refused where they are none.
+//! Traces as files and pictures: written, checked, compared, drawn, and refused where they are none.
 
 use super::{file, folder, good, headsaw, headsaw_reading, json, parsed, refused};
 use serde_json::{Value, json};
@@ -138,4 +138,38 @@ fn traces_are_drawn_below_each_other() {
     refused(&["draw", &one, "-o", "nowhere/x.svg"], "nowhere: no such folder");
     refused(&["draw", &one, "-o", "x.trace"], "--output x.trace: a picture ends in ");
     assert!(!Path::new("x.trace").exists());
+}
+
+#[test]
+fn pictures_are_drawn_by_the_ending_of_the_file() {
+    let folder = folder("pictures");
+    let draw = |name: &str, more: &[&str]| {
+        let path = folder.join(name).display().to_string();
+        let args = ["simulate", "eight-heads", "--cluster", "h100x4", "--tp", "4", "--steps", "3", "--chunk", "1"];
+        let ran = headsaw(&[&args[..], &["-o", &path], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        (ran, std::fs::read(&path).unwrap())
+    };
+    let (ran, svg) = draw("a.svg", &["--gantt"]);
+    assert!(ran.out.contains("P== project") && ran.err.contains("wrote "), "{} {}", ran.out, ran.err);
+    assert!(String::from_utf8(svg).unwrap().contains("attend, head 7"));
+    let (ran, chrome) = draw("a.json", &["--gantt", "--json"]);
+    assert!(ran.err.contains("A~~ attend"), "beside JSON the picture is talk: {}", ran.err);
+    assert_eq!(parsed(&ran.out)["actions"], 219);
+    let chrome = parsed(&String::from_utf8(chrome).unwrap());
+    let spans = chrome["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
+    assert_eq!(spans.count(), 219);
+    let page = String::from_utf8(draw("a.html", &["--lang", "zh"]).1).unwrap();
+    assert!(page.contains("<html lang=\"zh-CN\">") && page.contains("eight heads on h100x4"), "{page}");
+    let (all, (ran, part)) = (draw("a.pftrace", &[]).1, draw("b.pftrace", &["--window", "0..50us"]));
+    assert!(!part.is_empty() && part.len() < all.len() && ran.err.contains("actions outside are left out"));
+    let simulate = ["simulate", "demo", "--lanes", "1"];
+    refused(
+        &[&simulate[..], &["-o", "x.png"]].concat(),
+        "expected a file that ends in .html, .svg, .json or .pftrace, or in .trace",
+    );
+    refused(&[&simulate[..], &["--window", "0..1ms", "-o", "x.trace"]].concat(), "a part of what?");
+    refused(&[&simulate[..], &["--window", "0..1ms"]].concat(), "a part of what?");
+    let wrong = headsaw(&[&simulate[..], &["--gantt", "--window", "2ms..1ms"]].concat());
+    assert!(wrong.code == 2 && wrong.err.contains("ends before it begins"), "{}", wrong.err);
 }
