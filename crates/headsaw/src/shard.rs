@@ -67,6 +67,23 @@ fn count(node: Range<u32>, pieces: &[Range<u32>], counts: &mut [u8]) {
     counts[last] += 1;
 }
 
+/// The most values that wait at a time while `pieces` are added up as [`merges`] says, the piece in hand not counted
+/// where it is added at once.
+///
+/// ```
+/// # use headsaw::shard::height;
+/// assert_eq!(height(8, &[0..1, 1..2, 2..3, 3..4]), 2);
+/// assert_eq!(height(8, &[0..4, 4..8]), 1);
+/// ```
+pub fn height(leaves: u32, pieces: &[Range<u32>]) -> usize {
+    let mut height = 0;
+    let after = merges(leaves, pieces).into_iter().map(|merges| {
+        height = height + 1 - usize::from(merges);
+        height
+    });
+    after.max().unwrap_or(0)
+}
+
 /// Elements that share a scale when activations are quantised, and the unit in which rows are cut.
 pub const BLOCK: u32 = 32;
 

@@ -1,14 +1,25 @@
 //! How much memory each place takes.
 
 use super::Lowering;
-use super::work::{activation_bytes, ffn_pieces, head_pieces};
-use crate::plan::Exchange;
+use super::work::{self, activation_bytes};
+use crate::plan::{Exchange, Slice};
 use crate::program::PlaceKind;
 use crate::shard::BLOCK;
 use crate::units::Bytes;
 use std::ops::Range;
 
 impl Lowering<'_> {
+    /// Vectors that a device keeps of a sum that crosses the cut: the nodes that it offers, and while the sum grows unit
+    /// by unit those that wait; with the gather exchange it adds up all devices' parts.
+    fn vectors(&self, lane: usize, down: bool) -> u32 {
+        let stage = &self.plan.stages[self.seats[lane].stage];
+        let height = |slice: &Slice| work::sum_height(self.plan, stage, slice, down) as u32;
+        match self.plan.exchange {
+            Exchange::Reduce => height(self.slice(lane)),
+            Exchange::Gather => stage.slices.iter().map(height).sum(),
+        }
+    }
+
     pub(super) fn place_bytes(&self, lane: usize, kind: PlaceKind) -> Bytes {
         let (plan, model) = (self.plan, &self.plan.model);
         let slice = self.slice(lane);
@@ -33,11 +44,9 @@ impl Lowering<'_> {
             }
             PlaceKind::Attended => acts(span(&slice.heads) * head_blocks),
             PlaceKind::AttendedAll => acts(model.heads * head_blocks),
-            PlaceKind::Partial(_) if plan.exchange == Exchange::Gather => floats(span(&self.rows(lane))),
             PlaceKind::Partial(down) => {
-                let pieces = if down { ffn_pieces(model, slice) } else { head_pieces(model, slice) };
-                let vectors = if activations.run_here() { pieces.len() as u32 } else { 1 };
-                floats(model.width * vectors)
+                let vectors = if activations.run_here() { self.vectors(lane, down) } else { 1 };
+                floats(span(&self.rows(lane)) * vectors)
             }
             PlaceKind::Hidden => acts(span(&slice.ffn)),
             PlaceKind::HiddenAll => acts(model.ffn),

@@ -9,6 +9,7 @@ use super::{At, Lowering, Name, work};
 use crate::plan::{Exchange, HeadStep, HeadSteps, Overlap};
 use crate::program::*;
 use crate::shard::BLOCK;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// When a device comes to an action: set of micro-batches, half of a layer, turn of the unit, place in the unit.
@@ -78,9 +79,19 @@ impl Lowering<'_> {
                 self.set(&mut script, steps, set as u32, micros);
             }
             script.timed.sort_by_key(|timed| timed.key);
-            for Timed { lane, op, at, needs, makes, .. } in script.timed {
-                self.act(lane, op, at, needs, makes);
+            self.write(script);
+        }
+    }
+
+    /// Writes a device's round. Each lane looks at a micro-batch's header before its first action for it.
+    fn write(&mut self, script: Script) {
+        let mut looked = BTreeSet::new();
+        for Timed { lane, op, at, mut needs, makes, .. } in script.timed {
+            let header = self.part_of(lane, PlaceKind::Header(at.micro), at.micro, 0, 0);
+            if looked.insert((lane, at.micro)) && !makes.contains(&header) && !needs.contains(&header) {
+                needs.push(header);
             }
+            self.act(lane, op, at, needs, makes);
         }
     }
 
@@ -338,7 +349,7 @@ impl Lowering<'_> {
         let mut sums: Vec<Vec<BufId>> = vec![Vec::new(); self.workers().len()];
         for number in 0..pieces {
             let unit = Unit { number, heads: 0..0 };
-            let hidden = self.gate_up(script, half, &unit, (first + number, pieces), &normed);
+            let hidden = self.gate_up(script, half, &unit, first + number, &normed);
             self.downs(script, half, &unit, (first + number, pieces), &hidden, &mut sums);
         }
         if self.plan.exchange == Exchange::Reduce {
@@ -347,21 +358,15 @@ impl Lowering<'_> {
     }
 
     /// Gate, up and activation of a piece; gives what `down` needs.
-    fn gate_up(
-        &mut self,
-        script: &mut Script,
-        half: Half,
-        unit: &Unit,
-        (turn, pieces): (u32, u32),
-        normed: &[BufId],
-    ) -> Vec<BufId> {
-        let held = &self.slice(script.base).ffn;
-        let blocks = work::piece((held.end - held.start).div_ceil(BLOCK), pieces, unit.number);
+    fn gate_up(&mut self, script: &mut Script, half: Half, unit: &Unit, turn: u32, normed: &[BufId]) -> Vec<BufId> {
+        let stage = &self.plan.stages[self.seats[script.base].stage];
+        let columns = work::piece_columns(self.plan, stage, self.slice(script.base), unit.number);
+        let blocks = (columns.end - columns.start).div_ceil(BLOCK);
         let workers = self.workers();
         let count = workers.end - workers.start;
         let mut made = Vec::new();
         for (i, lane) in (0..).zip(self.worker_lanes(script)) {
-            let part = self.share(lane, blocks.end - blocks.start);
+            let part = self.share(lane, blocks);
             let hidden = self.part_of(lane, PlaceKind::Hidden, half.micro, half.version, unit.number * count + i);
             let at = At { unit: Some(unit.clone()), ..half.at(part) };
             script.add(half.key(turn, FIRST), lane, Op::Compute(Step::GateUp), at, normed.to_vec(), vec![hidden]);

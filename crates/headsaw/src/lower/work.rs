@@ -170,8 +170,7 @@ impl Counter<'_> {
 
     /// (gather) Columns of the `number`th piece of a slice's MLP.
     fn piece_columns(&self, slice: &Slice, number: u32) -> u32 {
-        let blocks = piece(part_of(&slice.ffn).div_ceil(BLOCK), pieces(self.plan, self.stage), number);
-        (blocks.end * BLOCK).min(part_of(&slice.ffn)) - (blocks.start * BLOCK).min(part_of(&slice.ffn))
+        part_of(&piece_columns(self.plan, self.stage, slice, number))
     }
 
     /// What a device offers to a sum of attention's heads or the MLP's columns, and adds to these blocks of its
@@ -294,7 +293,53 @@ pub fn pieces(plan: &Plan, stage: &Stage) -> u32 {
     }
 }
 
-/// The `number`th of `count` pieces of some blocks.
+/// Columns of the `number`th piece of a slice's MLP: whole leaves of the tree, so that its sum is made of nodes.
+pub fn piece_columns(plan: &Plan, stage: &Stage, slice: &Slice, number: u32) -> Range<u32> {
+    let leaves = ffn_leaves(&plan.model, slice);
+    let held = piece(part_of(&leaves), pieces(plan, stage), number);
+    let column = |leaf: u32| (leaf * shard::mlp_leaf(&plan.model)).clamp(slice.ffn.start, slice.ffn.end);
+    column(leaves.start + held.start)..column(leaves.start + held.end)
+}
+
+/// For each unit of a slice the nodes of the tree that it adds to the output projection's sum (`down`: to the down
+/// projection's).
+pub fn unit_nodes(plan: &Plan, stage: &Stage, slice: &Slice, down: bool) -> Vec<Vec<Range<u32>>> {
+    let model = &plan.model;
+    let leaves = |number: u32| {
+        let columns = piece_columns(plan, stage, slice, number);
+        let leaf = shard::mlp_leaf(model);
+        shard::nodes(shard::mlp_leaves(model), columns.start.div_ceil(leaf)..columns.end.div_ceil(leaf))
+    };
+    let size = plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk.max(1));
+    match down {
+        true => (0..pieces(plan, stage)).map(leaves).collect(),
+        false => {
+            let heads = |number: u32| shard::nodes(model.heads, chunk(&slice.heads, size, number));
+            (0..chunks(plan, stage)).map(heads).collect()
+        }
+    }
+}
+
+/// Vectors that a slice's units need while their sum grows.
+pub fn sum_height(plan: &Plan, stage: &Stage, slice: &Slice, down: bool) -> usize {
+    let leaves = if down { shard::mlp_leaves(&plan.model) } else { plan.model.heads };
+    shard::height(leaves, &unit_nodes(plan, stage, slice, down).concat())
+}
+
+/// Tokens that a unit's product takes at once before it is added to the sum.
+const SUM_TOKENS: u64 = 64;
+
+/// Floats of working memory that a unit's product takes on its way to the sum.
+fn unit_floats(plan: &Plan, own_rows: u64) -> u64 {
+    let nodes = |stage: &Stage, slice: &Slice| {
+        let of = |down| unit_nodes(plan, stage, slice, down).iter().map(Vec::len).max().unwrap_or(0);
+        of(false).max(of(true))
+    };
+    let most = plan.stages.iter().flat_map(|stage| stage.slices.iter().map(|slice| nodes(stage, slice))).max();
+    most.unwrap_or(0) as u64 * own_rows.next_multiple_of(16) * u64::from(plan.workload.rows()).min(SUM_TOKENS)
+}
+
+/// The `number`th of `count` pieces of some things.
 pub fn piece(blocks: u32, count: u32, number: u32) -> Range<u32> {
     let at = |i: u32| (u64::from(blocks) * u64::from(i) / u64::from(count)) as u32;
     at(number)..at(number + 1)
@@ -374,7 +419,14 @@ pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
         Exchange::Gather => span(&slice.rows),
     };
     let mlp_blocks = span(&slice.ffn).div_ceil(u64::from(BLOCK)).div_ceil(u64::from(plan.lanes));
-    (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(2 * u64::from(BLOCK) * mlp_blocks)
+    let whole = (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(2 * u64::from(BLOCK) * mlp_blocks);
+    let Some(steps) = &plan.steps else { return whole };
+    // A chunk's queries go through here too: 16 rows at a time, which may begin and end inside other heads.
+    let queries = rows
+        * (u64::from(steps.chunk) * u64::from(m.head_width) + 32)
+            .min(span(&slice.heads) * u64::from(m.head_width) + 16);
+    let sums = unit_floats(plan, if plan.exchange == Exchange::Reduce { u64::from(m.width) } else { own_rows });
+    whole.max(queries).max(sums)
 }
 
 /// Bytes of working memory of a slice's device beside its places. Here each lane has its own; on GPUs gate and up leave
