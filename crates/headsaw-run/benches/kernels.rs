@@ -87,7 +87,12 @@ fn leaves(blocks: usize, per: usize) -> Leaves {
     }
     let n = (blocks / per) as u32;
     let pieces: Vec<_> = (0..n).map(|i| i..i + 1).collect();
-    Leaves { ends: (1..=n).map(|i| i * per as u32).collect(), merges: headsaw::shard::merges(n, &pieces), nodes: 1 }
+    Leaves {
+        start: 0,
+        ends: (1..=n).map(|i| i * per as u32).collect(),
+        merges: headsaw::shard::merges(n, &pieces),
+        nodes: 1,
+    }
 }
 
 /// Memory of 8-bit activations.

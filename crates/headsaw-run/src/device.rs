@@ -147,7 +147,7 @@ impl Loader<'_> {
             Exchange::Reduce => slice.heads.clone(),
             Exchange::Gather => 0..model.heads,
         };
-        leaves(model.heads, heads, |_| model.head_width.div_ceil(BLOCK as u32))
+        leaves(model.heads, heads.start, heads, |_| model.head_width.div_ceil(BLOCK as u32))
     }
 
     fn ffn_leaves(&self, slice: &Slice) -> Leaves {
@@ -156,19 +156,26 @@ impl Loader<'_> {
             Exchange::Reduce => work::ffn_leaves(model, slice),
             Exchange::Gather => 0..shard::mlp_leaves(model),
         };
-        let (total, per_leaf) = (model.ffn.div_ceil(BLOCK as u32), shard::mlp_leaf(model) / BLOCK as u32);
-        leaves(shard::mlp_leaves(model), held, |leaf| per_leaf.min(total - leaf * per_leaf))
+        leaves(shard::mlp_leaves(model), held.start, held, |leaf| ffn_leaf_blocks(model, leaf))
     }
 }
 
-fn leaves(all: u32, held: Range<u32>, blocks: impl Fn(u32) -> u32) -> Leaves {
+/// Blocks of activations of a leaf of the MLP.
+pub(crate) fn ffn_leaf_blocks(model: &ModelSpec, leaf: u32) -> u32 {
+    let per_leaf = shard::mlp_leaf(model) / BLOCK as u32;
+    per_leaf.min(model.ffn.div_ceil(BLOCK as u32) - leaf * per_leaf)
+}
+
+/// The leaves `held` of a tree over `all`, in a matrix whose first block begins leaf `first`.
+pub(crate) fn leaves(all: u32, first: u32, held: Range<u32>, blocks: impl Fn(u32) -> u32) -> Leaves {
     let pieces: Vec<Range<u32>> = held.clone().map(|leaf| leaf..leaf + 1).collect();
-    let mut end = 0;
+    let start = (first..held.start).map(&blocks).sum();
+    let mut end = start;
     let ends = held.clone().map(|leaf| {
         end += blocks(leaf);
         end
     });
-    Leaves { ends: ends.collect(), merges: shard::merges(all, &pieces), nodes: shard::nodes(all, held).len() }
+    Leaves { start, ends: ends.collect(), merges: shard::merges(all, &pieces), nodes: shard::nodes(all, held).len() }
 }
 
 /// Blocks of activations over columns that no head divides.

@@ -83,7 +83,12 @@ pub(super) fn matrix(compute: &dyn Compute, dtype: Dtype, rows: usize, columns: 
 fn leaves(blocks: usize, per: usize) -> Leaves {
     let n = (blocks / per) as u32;
     let pieces: Vec<_> = (0..n).map(|i| i..i + 1).collect();
-    Leaves { ends: (1..=n).map(|i| i * per as u32).collect(), merges: headsaw::shard::merges(n, &pieces), nodes: 1 }
+    Leaves {
+        start: 0,
+        ends: (1..=n).map(|i| i * per as u32).collect(),
+        merges: headsaw::shard::merges(n, &pieces),
+        nodes: 1,
+    }
 }
 
 /// Attention: what a query takes, an exponential, an operation; from the seconds of a tile of a prompt with many and

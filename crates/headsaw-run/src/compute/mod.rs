@@ -156,10 +156,12 @@ impl Acts<'_> {
 
 /// The leaves of the fixed tree that a product adds over, see `headsaw::shard`.
 ///
-/// Leaf `i` covers the activation blocks `ends[i-1]..ends[i]` (from 0 for the first). After leaf `i` the two topmost
+/// Leaf `i` covers the activation blocks `ends[i-1]..ends[i]` (from `start` for the first). After leaf `i` the two topmost
 /// values are added `merges[i]` times; what is left, bottom to top, are the product's `nodes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaves {
+    /// Where the first leaf begins, in activation blocks of the slice.
+    pub start: u32,
     /// Where each leaf ends, in activation blocks of the slice.
     pub ends: Vec<u32>,
     /// Additions after each leaf.
@@ -171,7 +173,7 @@ pub struct Leaves {
 impl Leaves {
     /// One leaf over all blocks: a product whose sum crosses no cut.
     pub fn single(blocks: usize) -> Leaves {
-        Leaves { ends: vec![blocks as u32], merges: vec![0], nodes: 1 }
+        Leaves { start: 0, ends: vec![blocks as u32], merges: vec![0], nodes: 1 }
     }
 }
 

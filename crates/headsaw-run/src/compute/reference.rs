@@ -37,7 +37,7 @@ impl Compute for Reference {
             for row in rows.clone() {
                 let mut stack = [0.0; TREE_DEPTH];
                 let mut depth = 0;
-                let mut start = 0;
+                let mut start = leaves.start as usize;
                 for (&end, &merges) in leaves.ends.iter().zip(&leaves.merges) {
                     stack[depth] = leaf(raw, row, &m.blocks, start..end as usize, x, token);
                     depth += 1;

@@ -1,22 +1,27 @@
 //! Exchanges: what devices hold in parts is brought together. Who waits for whom is the transport's business; here is
 //! what is then read, and in which order it is added.
 
-use super::{Stopped, Views, Worker};
-use crate::compute::{Acts, BLOCK, Shared, TREE_DEPTH};
+use super::steps::share;
+use super::{Stopped, Values, Worker};
+use crate::compute::{Acts, BLOCK, Shared};
 use crate::transport::Transport;
 use headsaw::lower::work;
-use headsaw::plan::{Exchange, Plan, Slice};
+use headsaw::plan::Slice;
 use headsaw::program::{Action, Carries, ChanId, Gathered, GroupId, MicroId, NormSite, PlaceKind};
-use headsaw::shard;
-use headsaw::spec::cluster::DeviceId;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 impl<'a> Worker<'a, '_> {
-    /// The stage's devices, in the order of what they hold.
-    fn peers(&self) -> impl Iterator<Item = (&'a Slice, &'a Views<'a>)> + use<'a> {
-        let shared = self.shared;
-        shared.run.plan.stages[self.stage].slices.iter().map(move |slice| (slice, &shared.views[&slice.device]))
+    /// The stage's devices, in the order of what they hold, with their values of the micro-batch in hand.
+    fn peers(&self) -> impl Iterator<Item = (&'a Slice, &'a Values<'a>)> + use<'a> {
+        let (shared, micro) = (self.shared, self.micro);
+        let slices = &shared.run.plan.stages[self.stage].slices;
+        slices.iter().map(move |slice| (slice, shared.views[&slice.device].values(micro)))
+    }
+
+    /// Which of `total` blocks this lane copies: all, where one lane copies for its device.
+    fn copies(&self, total: usize, action: &Action) -> Range<usize> {
+        let plan = self.shared.run.plan;
+        share(total, &action.part, if plan.steps.is_some() { 1 } else { plan.lanes })
     }
 
     pub(super) fn all_reduce(&mut self, group: GroupId, action: &Action) -> Result<(), Stopped> {
@@ -25,7 +30,7 @@ impl<'a> Worker<'a, '_> {
         let width = self.shared.run.plan.model.width as usize;
         let columns = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(width);
         let residual = self.views.residual[action.micro.index()];
-        let sum = &self.sums[usize::from(self.reduces_down(action))];
+        let sum = self.growth[usize::from(self.reduces_down(action))].sum(action.micro);
         for t in 0..self.header().rows.len() {
             let range = t * width + columns.start..t * width + columns.end;
             // SAFETY: these columns are this lane's own to write.
@@ -49,11 +54,11 @@ impl<'a> Worker<'a, '_> {
         match what {
             Gathered::Embedded => self.gather_embedded(action),
             Gathered::Normed(site) => {
-                let all = &self.views.normed_all;
-                for (slice, views) in self.peers() {
-                    let part = &views.normed_part[site as usize];
+                let all = &self.values().normed_all;
+                for (slice, values) in self.peers() {
+                    let part = &values.normed_part[site as usize];
                     let at = slice.rows.start as usize / BLOCK;
-                    let Some(share) = overlap(&self.share(all.blocks), at, part.blocks) else { continue };
+                    let Some(share) = overlap(&self.copies(all.blocks, action), at, part.blocks) else { continue };
                     copy_blocks(&part.acts, &all.acts, tokens, at, &share);
                     for t in 0..tokens {
                         let from = t * part.blocks + share.start - at..t * part.blocks + share.end - at;
@@ -63,13 +68,35 @@ impl<'a> Worker<'a, '_> {
             }
             Gathered::Attended => {
                 let per_head = self.shared.run.plan.model.head_width.div_ceil(BLOCK as u32) as usize;
-                self.gather_acts(
-                    |views| (views.attended, views.attended_all),
-                    |slice| slice.heads.start as usize * per_head,
-                );
+                let blocks = |heads: Range<u32>| heads.start as usize * per_head..heads.end as usize * per_head;
+                let first = |slice: &Slice| slice.heads.start as usize * per_head;
+                match (&action.unit, &self.shared.run.plan.steps) {
+                    (Some(unit), Some(steps)) => {
+                        let chunk = |slice: &Slice| blocks(work::chunk(&slice.heads, steps.chunk.max(1), unit.number));
+                        self.gather_acts(|values| (values.attended, values.attended_all), first, chunk);
+                    }
+                    _ => {
+                        let share = self.copies(self.values().attended_all.blocks(), action);
+                        self.gather_acts(|values| (values.attended, values.attended_all), first, |_| share.clone());
+                    }
+                }
             }
             Gathered::Hidden => {
-                self.gather_acts(|views| (views.hidden, views.hidden_all), |slice| slice.ffn.start as usize / BLOCK);
+                let blocks =
+                    |columns: Range<u32>| columns.start as usize / BLOCK..columns.end.div_ceil(BLOCK as u32) as usize;
+                let first = |slice: &Slice| slice.ffn.start as usize / BLOCK;
+                match &action.unit {
+                    Some(unit) => {
+                        let plan = self.shared.run.plan;
+                        let stage = &plan.stages[self.stage];
+                        let piece = |slice: &Slice| blocks(work::piece_columns(plan, stage, slice, unit.number));
+                        self.gather_acts(|values| (values.hidden, values.hidden_all), first, piece);
+                    }
+                    None => {
+                        let share = self.copies(self.values().hidden_all.blocks(), action);
+                        self.gather_acts(|values| (values.hidden, values.hidden_all), first, |_| share.clone());
+                    }
+                }
             }
         }
         Ok(())
@@ -83,24 +110,26 @@ impl<'a> Worker<'a, '_> {
         let residual = self.views.residual[action.micro.index()];
         for (t, row) in self.header().rows.iter().enumerate() {
             let owner = self.peers().find(|(slice, _)| slice.vocab.contains(&row.token));
-            let (_, views) = owner.expect("tokens are checked against the vocabulary");
+            let (_, values) = owner.expect("tokens are checked against the vocabulary");
             let from = t * width + held.start + part.start..t * width + held.start + part.end;
-            copy(views.embedded, from, residual, t * held.len() + part.start);
+            copy(values.embedded, from, residual, t * held.len() + part.start);
         }
     }
 
+    /// Copies of each device's blocks (whose first is `first`) those that are `wanted`.
     fn gather_acts(
         &mut self,
-        values: impl Fn(&'a Views<'a>) -> (Acts<'a>, Acts<'a>),
-        first_block: impl Fn(&Slice) -> usize,
+        of: impl Fn(&'a Values<'a>) -> (Acts<'a>, Acts<'a>),
+        first: impl Fn(&Slice) -> usize,
+        wanted: impl Fn(&Slice) -> Range<usize>,
     ) {
         let tokens = self.header().rows.len();
-        let (_, all) = values(self.views);
-        for (slice, views) in self.peers() {
-            let (part, _) = values(views);
-            let at = first_block(slice);
-            if let Some(share) = overlap(&self.share(all.blocks()), at, part.blocks()) {
-                copy_blocks(&part, &all, tokens, at, &share);
+        let (_, all) = of(self.values());
+        for (slice, values) in self.peers() {
+            let (part, _) = of(values);
+            let at = first(slice);
+            if let Some(range) = overlap(&wanted(slice), at, part.blocks()) {
+                copy_blocks(&part, &all, tokens, at, &range);
             }
         }
     }
@@ -124,7 +153,7 @@ impl<'a> Worker<'a, '_> {
                 let sampled = self.header().sampled().count();
                 let begin = first + (start - self.slice.vocab.start) as usize;
                 let columns = begin..begin + (end - start) as usize;
-                shared.transport.send(chan, &mut |slot| put(self.views.logits, sampled, stride, &columns, slot))
+                shared.transport.send(chan, &mut |slot| put(self.values().logits, sampled, stride, &columns, slot))
             }
         }
     }
@@ -161,7 +190,7 @@ impl<'a> Worker<'a, '_> {
                 let vocab = shared.run.plan.model.vocab as usize;
                 let sampled = self.header().sampled().count();
                 let columns = start as usize..end as usize;
-                let logits = self.views.logits;
+                let logits = self.values().logits;
                 let mut take = |slot: &[u8]| take(slot, logits, sampled, vocab, &columns);
                 self.began = shared.transport.recv(chan, &mut take)?;
             }
@@ -173,80 +202,6 @@ impl<'a> Worker<'a, '_> {
 /// Bytes that an action offers to each of the other devices.
 fn offered(action: &Action, tokens: usize) -> u64 {
     (action.work.sent * tokens as u64).0
-}
-
-/// How the vectors of all devices of a stage make one sum.
-pub(super) struct Sum<'a> {
-    /// `[T, C]` each: the nodes of the tree, in the order of what they add up.
-    pieces: Vec<Shared<'a, f32>>,
-    /// Additions after each.
-    merges: Vec<u8>,
-}
-
-impl<'a> Sum<'a> {
-    /// Over the heads (attention) or the MLP's leaves of a stage's slices.
-    pub fn new(plan: &Plan, stage: usize, down: bool, views: &BTreeMap<DeviceId, Views<'a>>) -> Sum<'a> {
-        let model = &plan.model;
-        let leaves = if down { shard::mlp_leaves(model) } else { model.heads };
-        let size = plan.workload.rows() as usize * model.width as usize;
-        let mut ranges = Vec::new();
-        let mut pieces = Vec::new();
-        for slice in &plan.stages[stage].slices {
-            let nodes = if down { work::ffn_pieces(model, slice) } else { work::head_pieces(model, slice) };
-            if plan.exchange == Exchange::Reduce {
-                let partial = views[&slice.device].partial[usize::from(down)];
-                pieces.extend((0..nodes.len()).map(|node| partial.part(node * size, size)));
-            }
-            ranges.extend(nodes);
-        }
-        Sum { pieces, merges: shard::merges(leaves, &ranges) }
-    }
-
-    /// Adds the tree's sum to `to`, whose first element is element `start` of the pieces.
-    fn add_to(&self, to: &mut [f32], start: usize) {
-        // SAFETY: their devices have offered them (`meet`), and write them again only after the next exchange.
-        let piece = |i: usize, at: usize, len: usize| unsafe { self.pieces[i].slice(start + at..start + at + len) };
-        let len = to.len();
-        match self.pieces.len() {
-            1 => {
-                for (to, x) in to.iter_mut().zip(piece(0, 0, len)) {
-                    *to += x;
-                }
-            }
-            2 => {
-                let (a, b) = (piece(0, 0, len), piece(1, 0, len));
-                for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
-                    *to += a + b;
-                }
-            }
-            _ => {
-                for (i, to) in to.chunks_mut(BLOCK).enumerate() {
-                    let len = to.len();
-                    self.add_block(to, |n| piece(n, i * BLOCK, len));
-                }
-            }
-        }
-    }
-
-    fn add_block<'p>(&self, to: &mut [f32], piece: impl Fn(usize) -> &'p [f32]) {
-        let mut stack = [[0.0f32; BLOCK]; TREE_DEPTH];
-        let mut height = 0;
-        for (i, merges) in self.merges.iter().enumerate() {
-            let x = piece(i);
-            stack[height][..x.len()].copy_from_slice(x);
-            height += 1;
-            for _ in 0..*merges {
-                height -= 1;
-                let (low, high) = stack.split_at_mut(height);
-                for (a, b) in low[height - 1].iter_mut().zip(&high[0]) {
-                    *a += b;
-                }
-            }
-        }
-        for (to, x) in to.iter_mut().zip(&stack[0]) {
-            *to += x;
-        }
-    }
 }
 
 /// Blocks of `share` that a device holds whose blocks are `at..at + len`.

@@ -3,6 +3,7 @@
 //! The twin of the core's simulator: it follows the program and infers nothing.
 
 mod collect;
+mod grow;
 mod header;
 mod steps;
 mod views;
@@ -13,6 +14,9 @@ pub(crate) use views::{DeviceMemory, Views};
 use crate::compute::{Compute, Scratch};
 use crate::device::DeviceWeights;
 use crate::rope::Rotations;
+use grow::Growth;
+use views::Values;
+
 use crate::transport::sync::{Ordering, Padded};
 use crate::transport::{Bell, Moment, Patience, Stopped, Threads, Transport, Wants};
 use headsaw::plan::{Plan, Slice};
@@ -79,7 +83,8 @@ pub(crate) struct Run<'a> {
 pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
     let lanes = run.program.lanes.len();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let patience = Patience::new(lanes, cores);
+    let at_work = run.program.lanes.iter().filter(|lane| !lane.actions.is_empty()).count();
+    let patience = Patience::new(at_work, cores);
     let bell = Bell::default();
     let (rows, batch) = (run.plan.workload.rows() as usize, run.plan.workload.batch as usize);
     let wants = Wants { links: run.links.clone(), timed: false };
@@ -96,7 +101,8 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
     prime(&shared, control);
     let mut control = Some(control);
     std::thread::scope(|scope| {
-        for id in (0..lanes as u32).map(LaneId) {
+        let works = |id: &LaneId| !run.program.lanes[id.index()].actions.is_empty();
+        for id in (0..lanes as u32).map(LaneId).filter(works) {
             let control = if id == sampler { control.take() } else { None };
             let shared = &shared;
             let spawned =
@@ -196,8 +202,8 @@ struct Worker<'a, 'c> {
     tasks: Vec<Task<'a>>,
     control: Option<&'c mut dyn Control>,
     scratch: Scratch,
-    /// How the stage's partial sums make one: attention's, the MLP's.
-    sums: [collect::Sum<'a>; 2],
+    /// The two sums that cross the cut: attention's, the MLP's.
+    growth: [Growth<'a>; 2],
     /// Sums of squares of one token's blocks.
     squares: Vec<f32>,
     /// Outputs of a tile of attention.
@@ -208,6 +214,8 @@ struct Worker<'a, 'c> {
     round: u64,
     /// When the work of the last exchange or message began, where anybody wants to know.
     began: Moment,
+    /// The micro-batch in hand.
+    micro: MicroId,
 }
 
 impl<'a, 'c> Worker<'a, 'c> {
@@ -233,13 +241,14 @@ impl<'a, 'c> Worker<'a, 'c> {
             tasks: tasks(run.program, id),
             control,
             scratch: Scratch::new(blocks, model.head_width as usize),
-            sums: [false, true].map(|down| collect::Sum::new(run.plan, stage, down, &shared.views)),
+            growth: [false, true].map(|down| Growth::new(run.plan, stage, lane.device, down, &shared.views)),
             squares: vec![0.0; model.width.div_ceil(32) as usize],
             tile: vec![0.0; steps::TILE * model.head_width as usize],
             next: Header::with_room(run.plan.workload.rows() as usize),
             next_for: None,
             round: 0,
             began: None,
+            micro: MicroId(0),
         }
     }
 
@@ -258,12 +267,14 @@ impl<'a, 'c> Worker<'a, 'c> {
                     self.shared.bell.wait(self.shared.patience, || theirs.load(Ordering::Acquire) >= target)?;
                 }
                 if task.reads_header && self.copy_header(task.action.micro).stop {
+                    self.shared.bell.stop(); // others may wait for what this lane does not begin any more
                     return Ok(());
                 }
                 self.act(task.action)?;
                 mine.store(self.round * length + i as u64 + 1, Ordering::Release);
                 self.shared.bell.ring();
                 if task.makes_header && self.copy_header(task.action.micro).stop {
+                    self.shared.bell.stop();
                     return Ok(());
                 }
             }
@@ -276,6 +287,7 @@ impl<'a, 'c> Worker<'a, 'c> {
     }
 
     fn act(&mut self, action: &Action) -> Result<(), Stopped> {
+        self.micro = action.micro;
         match action.op {
             Op::Compute(step) => self.compute(step, action),
             Op::Send(chan) => self.send(chan, action),
@@ -285,16 +297,22 @@ impl<'a, 'c> Worker<'a, 'c> {
         }
     }
 
+    /// The values of the micro-batch in hand.
+    fn values(&self) -> &'a Values<'a> {
+        self.views.values(self.micro)
+    }
+
     /// What the micro-batch in hand carries.
     fn header(&self) -> &'a Header {
         // SAFETY: this lane's own; no reference outlives the action that took it.
-        unsafe { self.views.lanes[self.number as usize].header() }
+        unsafe { self.views.lanes[self.number as usize].header(self.micro) }
     }
 
     /// Takes a copy of the micro-batch's header: lane 0 may receive the next one while this lane is still at work.
-    fn copy_header(&self, micro: MicroId) -> &'a Header {
+    fn copy_header(&mut self, micro: MicroId) -> &'a Header {
         // SAFETY: the action that comes needs the header, so lane 0 has received it; the copy is this lane's own.
-        unsafe { self.views.lanes[self.number as usize].copy_header(self.views.header(micro)) };
+        unsafe { self.views.lanes[self.number as usize].copy_header(micro, self.views.header(micro)) };
+        self.micro = micro;
         self.header()
     }
 

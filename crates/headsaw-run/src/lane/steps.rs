@@ -3,10 +3,11 @@
 //! Each reads what its action needs and writes the part that is its lane's; `verify::program` has shown that nobody else
 //! touches that part meanwhile, which is what every `SAFETY` note below rests on.
 
-use super::{Stopped, Worker};
+use super::{Row, Stopped, Worker};
 use crate::compute::{Acts, BLOCK, KvHead, Leaves, Matrix, Out, PANEL, Query, Shared, math};
+use headsaw::lower::work;
 use headsaw::plan::Exchange;
-use headsaw::program::{Action, NormSite, Step};
+use headsaw::program::{Action, NormSite, Step, Unit};
 use std::ops::Range;
 
 /// Queries that attention takes together.
@@ -15,11 +16,11 @@ pub(super) const TILE: usize = 32;
 impl<'a> Worker<'a, '_> {
     pub(super) fn compute(&mut self, step: Step, action: &Action) -> Result<(), Stopped> {
         match step {
-            Step::Embed => self.embed(),
+            Step::Embed => self.embed(action),
             Step::Norm(site) => self.norm_part(site, action),
             Step::Project => return self.project(action),
             Step::Attend => return self.attend(action),
-            Step::Score | Step::Softmax | Step::Context => unreachable!("plans with steps cut apart are refused"),
+            Step::Score | Step::Softmax | Step::Context => unreachable!("one kernel: plans that cut it are refused"),
             Step::Merge => self.merge(action),
             Step::GateUp => return self.gate_up(action),
             Step::Down => self.down(action),
@@ -48,25 +49,18 @@ impl<'a> Worker<'a, '_> {
     }
 
     /// Embeds the tokens of this lane's share whose rows this device holds.
-    fn embed(&mut self) {
+    fn embed(&mut self, action: &Action) {
         let header = self.header();
         let matrix = self.weights.embedding.as_ref().expect("the first stage holds the embedding");
         let width = self.shared.run.plan.model.width as usize;
-        for t in self.share(header.rows.len()) {
+        for t in share(header.rows.len(), &action.part, work::workers(self.shared.run.plan)) {
             let token = header.rows[t].token;
             if self.slice.vocab.contains(&token) {
                 // SAFETY: the tokens of this lane's share are its own to write.
-                let out = unsafe { self.views.embedded.slice_mut(t * width..(t + 1) * width) };
+                let out = unsafe { self.values().embedded.slice_mut(t * width..(t + 1) * width) };
                 self.shared.run.compute.embed(matrix, (token - self.slice.vocab.start) as usize, out);
             }
         }
-    }
-
-    /// This lane's share of `total` things that its device does.
-    pub(super) fn share(&self, total: usize) -> Range<usize> {
-        let lanes = self.shared.run.plan.lanes as usize;
-        let number = self.number as usize;
-        total * number / lanes..total * (number + 1) / lanes
     }
 
     /// A token's residual, as far as this device holds it.
@@ -92,10 +86,10 @@ impl<'a> Worker<'a, '_> {
         }
     }
 
-    /// (gather) This lane's blocks of the device's rows, for everybody.
+    /// This lane's blocks of the device's rows: for everybody (gather), or for the device's other lanes.
     fn norm_part(&mut self, site: NormSite, action: &Action) {
-        let (views, gains) = (self.views, self.gains(site, action));
-        let part = &views.normed_part[site as usize];
+        let (values, gains) = (self.values(), self.gains(site, action));
+        let part = if self.gathers() { &values.normed_part[site as usize] } else { &values.normed_all };
         let held = self.held();
         let (from, to) = (action.part.start as usize, action.part.end as usize);
         for (t, row) in self.rows_at(site).enumerate() {
@@ -110,18 +104,19 @@ impl<'a> Worker<'a, '_> {
 
     /// The normalised residual as a product takes it, and how many tokens it has.
     fn normed(&mut self, site: NormSite, action: &Action) -> Result<(Acts<'a>, usize), Stopped> {
-        let views = self.views;
-        let own = views.lanes[self.number as usize].normed;
+        let values = self.values();
+        let own = self.views.lanes[self.number as usize].normed;
         let gains = self.gains(site, action);
         let compute = self.shared.run.compute;
         let mut count = 0;
-        let acts = if self.gathers() { with_own_scales(views.normed_all.acts, own) } else { own };
+        let normed = self.gathers() || (self.shared.run.plan.steps.is_some() && site != NormSite::Output);
+        let acts = if normed { with_own_scales(values.normed_all.acts, own) } else { own };
         for (t, row) in self.rows_at(site).enumerate() {
-            if self.gathers() {
-                copy_scales(&views.normed_all.acts, &own, t);
-                let blocks = views.normed_all.blocks;
+            if normed {
+                copy_scales(&values.normed_all.acts, &own, t);
+                let blocks = values.normed_all.blocks;
                 // SAFETY: all lanes have copied their share before this action.
-                self.squares.copy_from_slice(unsafe { views.normed_all.squares.slice(t * blocks..(t + 1) * blocks) });
+                self.squares.copy_from_slice(unsafe { values.normed_all.squares.slice(t * blocks..(t + 1) * blocks) });
             } else {
                 let x = self.residual(action, row);
                 compute.norm_blocks(x, gains, &own, t, 0, &mut self.squares);
@@ -151,48 +146,100 @@ impl<'a> Worker<'a, '_> {
         1.0 / (sum / model.width as f32 + model.norm_epsilon).sqrt()
     }
 
+    /// Q, K and V: of this lane's panels, or of a chunk of heads.
     fn project(&mut self, action: &Action) -> Result<(), Stopped> {
         let layer = &self.weights.layers[self.local(action)];
         let (x, tokens) = self.normed(NormSite::Attention, action)?;
-        let (q, kv) = (layer.q.panels(), layer.k.panels());
-        let part = action.part.start as usize..action.part.end as usize;
+        if tokens == 0 {
+            return Ok(());
+        }
+        let (q, k) = (layer.q.rows(), layer.k.rows());
+        let [queries, keys, values] = match &action.unit {
+            Some(unit) => self.rows_of(unit),
+            None => {
+                let part = action.part.start as usize..action.part.end as usize;
+                let (q_panels, kv_panels) = (layer.q.panels(), layer.k.panels());
+                let rows = |panels: Range<usize>, rows| panels.start * PANEL..(panels.end * PANEL).min(rows);
+                [
+                    rows(within(&part, 0, q_panels), q),
+                    rows(within(&part, q_panels, kv_panels), k),
+                    rows(within(&part, q_panels + kv_panels, kv_panels), k),
+                ]
+            }
+        };
         let biases = layer.biases.as_ref();
-        self.project_queries(layer, &x, tokens, within(&part, 0, q), biases.map(|b| &b.q[..]));
-        let keys =
-            Projected { matrix: &layer.k, panels: within(&part, q, kv), biases: biases.map(|b| &b.k[..]), keys: true };
-        self.project_cached(action, &x, tokens, keys);
-        let panels = within(&part, q + kv, kv);
-        let values = Projected { matrix: &layer.v, panels, biases: biases.map(|b| &b.v[..]), keys: false };
-        self.project_cached(action, &x, tokens, values);
+        let queries = Projected { matrix: &layer.q, rows: queries, biases: biases.map(|b| &b.q[..]), to: To::Queries };
+        let keys = Projected { matrix: &layer.k, rows: keys, biases: biases.map(|b| &b.k[..]), to: To::Keys };
+        let values = Projected { matrix: &layer.v, rows: values, biases: biases.map(|b| &b.v[..]), to: To::Values };
+        for what in [queries, keys, values] {
+            self.project_rows(action, &x, tokens, what);
+        }
         Ok(())
     }
 
-    fn project_queries(
-        &mut self,
-        layer: &crate::device::Layer,
-        x: &Acts,
-        tokens: usize,
-        panels: Range<usize>,
-        biases: Option<&[f32]>,
-    ) {
-        if panels.is_empty() || tokens == 0 {
+    /// Rows of Q, K and V of a chunk of heads: of KV heads those that no chunk before it has projected.
+    fn rows_of(&self, unit: &Unit) -> [Range<usize>; 3] {
+        let model = &self.shared.run.plan.model;
+        let width = model.head_width as usize;
+        let rows = |heads: Range<u32>, first: u32| {
+            (heads.start - first) as usize * width..(heads.end - first) as usize * width
+        };
+        let kv = work::projected_kv_heads(model, self.slice, unit);
+        let kv = rows(kv, self.slice.kv_heads(model).start);
+        [rows(unit.heads.clone(), self.slice.heads.start), kv.clone(), kv]
+    }
+
+    /// One of the three products. Whole panels of queries go where they belong; all else goes by way of the lane's
+    /// working memory: into the cache, or because a panel's other rows are another chunk's.
+    fn project_rows(&mut self, action: &Action, x: &Acts, tokens: usize, what: Projected) {
+        if what.rows.is_empty() {
             return;
         }
-        let stride = layer.q.rows();
-        let data = self.views.queries;
-        self.matmul(
-            &layer.q,
-            x,
-            tokens,
-            panels.clone(),
-            Out { data, node_stride: 0, token_stride: stride, first_row: 0 },
-        );
-        let rows = panels.start * PANEL..(panels.end * PANEL).min(stride);
+        let (panels, held) = (what.rows.start / PANEL..what.rows.end.div_ceil(PANEL), what.matrix.rows());
+        let whole =
+            what.rows.start.is_multiple_of(PANEL) && (what.rows.end.is_multiple_of(PANEL) || what.rows.end == held);
+        let queries = self.values().queries;
+        let floats = self.views.lanes[self.number as usize].floats;
+        let (data, token_stride, first_row) = match what.to == To::Queries && whole {
+            true => (queries, held, 0),
+            false => (floats, panels.len() * PANEL, panels.start * PANEL),
+        };
+        self.matmul(what.matrix, x, tokens, panels, Out { data, node_stride: 0, token_stride, first_row });
         for (t, row) in self.header().rows.iter().enumerate() {
-            // SAFETY: these rows are this lane's own to write.
-            let q = unsafe { data.slice_mut(t * stride + rows.start..t * stride + rows.end) };
-            add(q, biases.map(|b| &b[rows.clone()]));
-            self.rotate(q, rows.start, row.position);
+            let start = t * token_stride + what.rows.start - first_row;
+            // SAFETY: these rows, or the lane's working memory, are this action's own to write.
+            let x = unsafe { data.slice_mut(start..start + what.rows.len()) };
+            add(x, what.biases.map(|b| &b[what.rows.clone()]));
+            if what.to != To::Values {
+                self.rotate(x, what.rows.start, row.position);
+            }
+            match what.to {
+                To::Queries if whole => {}
+                To::Queries => {
+                    let to = t * held + what.rows.start..t * held + what.rows.end;
+                    // SAFETY: as above.
+                    unsafe { queries.slice_mut(to) }.copy_from_slice(x);
+                }
+                To::Keys | To::Values => self.cache(action, row, &what, x),
+            }
+        }
+    }
+
+    /// Rows of K or V of one token, into the cache, head by head.
+    fn cache(&self, action: &Action, row: &Row, what: &Projected, x: &[f32]) {
+        let compute = self.shared.run.compute;
+        let head_width = self.shared.run.plan.model.head_width as usize;
+        let (layer, position) = (self.local(action), row.position as usize);
+        let mut first = what.rows.start;
+        while first < what.rows.end {
+            let end = what.rows.end.min((first / head_width + 1) * head_width);
+            let kv = self.views.kv(layer, row.slot as usize, first / head_width);
+            let part = &x[first - what.rows.start..end - what.rows.start];
+            match what.to {
+                To::Keys => compute.write_keys(&kv, position, first % head_width, part),
+                _ => compute.write_values(&kv, position, first % head_width, part),
+            }
+            first = end;
         }
     }
 
@@ -211,54 +258,19 @@ impl<'a> Worker<'a, '_> {
         }
     }
 
-    fn project_cached(&mut self, action: &Action, x: &Acts, tokens: usize, what: Projected) {
-        if what.panels.is_empty() || tokens == 0 {
-            return;
-        }
-        let (views, compute) = (self.views, self.shared.run.compute);
-        let head_width = self.shared.run.plan.model.head_width as usize;
-        let stride = what.matrix.rows();
-        let data = views.lanes[self.number as usize].floats;
-        self.matmul(
-            what.matrix,
-            x,
-            tokens,
-            what.panels.clone(),
-            Out { data, node_stride: 0, token_stride: stride, first_row: 0 },
-        );
-        let rows = what.panels.start * PANEL..(what.panels.end * PANEL).min(stride);
-        let layer = self.local(action);
-        for (t, row) in self.header().rows.iter().enumerate() {
-            // SAFETY: a lane's working memory is its own.
-            let x = unsafe { data.slice_mut(t * stride + rows.start..t * stride + rows.end) };
-            add(x, what.biases.map(|b| &b[rows.clone()]));
-            if what.keys {
-                self.rotate(x, rows.start, row.position);
-            }
-            let mut first = rows.start;
-            while first < rows.end {
-                let end = rows.end.min((first / head_width + 1) * head_width);
-                let kv = views.kv(layer, row.slot as usize, first / head_width);
-                let part = &x[first - rows.start..end - rows.start];
-                match what.keys {
-                    true => compute.write_keys(&kv, row.position as usize, first % head_width, part),
-                    false => compute.write_values(&kv, row.position as usize, first % head_width, part),
-                }
-                first = end;
-            }
-        }
-    }
-
     fn matmul(&mut self, matrix: &Matrix, x: &Acts, tokens: usize, panels: Range<usize>, out: Out) {
         let leaves = &self.weights.width_leaves;
         self.shared.run.compute.matmul(matrix, x, 0..tokens, panels, leaves, out, &mut self.scratch);
     }
 
-    /// This lane's share of the (head, token) pairs, head by head.
+    /// This lane's share of the (head, token) pairs, head by head, or those of a chunk of heads.
     fn attend(&mut self, action: &Action) -> Result<(), Stopped> {
-        let header = self.header();
-        let tokens = header.rows.len();
-        let pairs = self.share(self.slice.heads.len() * tokens);
+        let tokens = self.header().rows.len();
+        let first = self.slice.heads.start;
+        let pairs = match &action.unit {
+            Some(unit) => (unit.heads.start - first) as usize * tokens..(unit.heads.end - first) as usize * tokens,
+            None => share(self.slice.heads.len() * tokens, &action.part, self.shared.run.plan.lanes),
+        };
         let mut at = pairs.start;
         while at < pairs.end {
             at += self.attend_tile(action, at..pairs.end)?;
@@ -268,7 +280,7 @@ impl<'a> Worker<'a, '_> {
 
     /// Pairs from the first on that share K and V, as many as a tile holds; gives how many they were.
     fn attend_tile(&mut self, action: &Action, pairs: Range<usize>) -> Result<usize, Stopped> {
-        let (views, run) = (self.views, self.shared.run);
+        let (views, values, run) = (self.views, self.values(), self.shared.run);
         let model = &run.plan.model;
         let rows = &self.header().rows;
         let (tokens, width) = (rows.len(), model.head_width as usize);
@@ -286,7 +298,7 @@ impl<'a> Worker<'a, '_> {
             let (head, t) = ((pairs.start + i) / tokens, (pairs.start + i) % tokens);
             let start = (t * heads + head) * width;
             // SAFETY: all lanes have made their queries before this action.
-            let query = unsafe { views.queries.slice(start..start + width) };
+            let query = unsafe { values.queries.slice(start..start + width) };
             Query { query, keys: rows[t].position as usize + 1, out: tile.part(i * width, width) }
         };
         let queries: [Query; TILE] = std::array::from_fn(|i| query(i.min(count - 1)));
@@ -297,32 +309,34 @@ impl<'a> Worker<'a, '_> {
         for i in 0..count {
             let (head, t) = ((pairs.start + i) / tokens, (pairs.start + i) % tokens);
             let out = &self.tile[i * width..(i + 1) * width];
-            finite &= run.compute.quantise(out, &views.attended, t, head * blocks).is_ok();
+            finite &= run.compute.quantise(out, &values.attended, t, head * blocks).is_ok();
         }
         if finite { Ok(count) } else { Err(self.not_finite(action, "attend")) }
     }
 
     fn merge(&mut self, action: &Action) {
         let weights = self.weights;
-        let x = if self.gathers() { self.views.attended_all } else { self.views.attended };
-        let layer = &weights.layers[self.local(action)];
-        self.product(&layer.merge, &weights.head_leaves, &x, action, self.views.partial[0]);
+        let x = if self.gathers() { self.values().attended_all } else { self.values().attended };
+        self.product(&weights.layers[self.local(action)].merge, &weights.head_leaves, &x, action, false);
     }
 
     fn down(&mut self, action: &Action) {
         let weights = self.weights;
-        let x = if self.gathers() { self.views.hidden_all } else { self.views.hidden };
-        let layer = &weights.layers[self.local(action)];
-        self.product(&layer.down, &weights.ffn_leaves, &x, action, self.views.partial[1]);
+        let x = if self.gathers() { self.values().hidden_all } else { self.values().hidden };
+        self.product(&weights.layers[self.local(action)].down, &weights.ffn_leaves, &x, action, true);
     }
 
     /// A product whose sum crosses the cut: partial sums for the others, or (gather) straight to the residual.
-    fn product(&mut self, matrix: &Matrix, leaves: &Leaves, x: &Acts, action: &Action, partial: Shared<f32>) {
+    fn product(&mut self, matrix: &Matrix, leaves: &Leaves, x: &Acts, action: &Action, down: bool) {
         let tokens = self.header().rows.len();
         let panels = action.part.start as usize * 2..(action.part.end as usize * 2).min(matrix.panels());
         if panels.is_empty() || tokens == 0 {
             return;
         }
+        if let Some(unit) = action.unit.as_ref().filter(|_| self.growth[usize::from(down)].units() > 1) {
+            return self.grow(matrix, x, action, (down, unit.number), panels);
+        }
+        let partial = self.values().partial[usize::from(down)];
         let gathers = self.gathers();
         let stride = self.held().len();
         let data = if gathers { self.views.lanes[self.number as usize].floats } else { partial };
@@ -355,13 +369,22 @@ impl<'a> Worker<'a, '_> {
         }
         let floats = self.views.lanes[self.number as usize].floats;
         let at_once = (floats.len() / (2 * BLOCK * tokens)).max(1);
-        let mut start = action.part.start as usize;
-        while start < action.part.end as usize {
-            let end = (start + at_once).min(action.part.end as usize);
+        let first = self.first_block(action);
+        let (mut start, last) = (first + action.part.start as usize, first + action.part.end as usize);
+        while start < last {
+            let end = (start + at_once).min(last);
             self.gate_up_blocks(action, layer, (&x, tokens), start..end)?;
             start = end;
         }
         Ok(())
+    }
+
+    /// Where a piece of the MLP begins, in blocks of the device's columns.
+    fn first_block(&self, action: &Action) -> usize {
+        let Some(unit) = &action.unit else { return 0 };
+        let plan = self.shared.run.plan;
+        let columns = work::piece_columns(plan, &plan.stages[self.stage], self.slice, unit.number);
+        (columns.start - self.slice.ffn.start) as usize / BLOCK
     }
 
     fn gate_up_blocks(
@@ -392,7 +415,7 @@ impl<'a> Worker<'a, '_> {
             // SAFETY: a lane's working memory is its own.
             let (gate, up) = unsafe { (halves[0].slice_mut(range.clone()), halves[1].slice(range)) };
             compute.silu_mul(gate, up);
-            if compute.quantise(gate, &self.views.hidden, t, blocks.start).is_err() {
+            if compute.quantise(gate, &self.values().hidden, t, blocks.start).is_err() {
                 return Err(self.not_finite(action, "the MLP's activation"));
             }
         }
@@ -410,7 +433,7 @@ impl<'a> Worker<'a, '_> {
             return Ok(());
         }
         let (stride, first) = self.logits_at();
-        let data = self.views.logits.part(first, self.views.logits.len() - first);
+        let data = self.values().logits.part(first, self.values().logits.len() - first);
         self.matmul(matrix, &x, sampled, panels, Out { data, node_stride: 0, token_stride: stride, first_row: 0 });
         Ok(())
     }
@@ -431,7 +454,7 @@ impl<'a> Worker<'a, '_> {
         let sampled = header.sampled().count();
         let vocab = self.shared.run.plan.model.vocab as usize;
         // SAFETY: all lanes and devices have made their parts before this action.
-        let logits = unsafe { self.views.logits.slice(0..sampled * vocab) };
+        let logits = unsafe { self.values().logits.slice(0..sampled * vocab) };
         if !logits.iter().all(|x| x.is_finite()) {
             return Err(self.not_finite(action, "logits"));
         }
@@ -441,12 +464,25 @@ impl<'a> Worker<'a, '_> {
     }
 }
 
-/// A product on its way to the cache.
+/// One of the three products of `project`.
 struct Projected<'m> {
     matrix: &'m Matrix,
-    panels: Range<usize>,
+    rows: Range<usize>,
     biases: Option<&'m [f32]>,
-    keys: bool,
+    to: To,
+}
+
+/// Where it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum To {
+    Queries,
+    Keys,
+    Values,
+}
+
+/// The `part` (in 1/parts) of `total` things.
+pub(super) fn share(total: usize, part: &Range<u32>, parts: u32) -> Range<usize> {
+    total * part.start as usize / parts as usize..total * part.end as usize / parts as usize
 }
 
 /// The part of `part` that lies in `start..start + len`, counted from `start`.

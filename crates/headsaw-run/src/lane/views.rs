@@ -52,18 +52,19 @@ impl Number for f32 {}
 
 /// All memory of a device but its weights.
 pub(crate) struct DeviceMemory {
-    places: BTreeMap<PlaceKind, Aligned>,
+    places: BTreeMap<(PlaceKind, u32), Aligned>,
+    slots: u32,
     headers: Vec<HeaderCell>,
     lanes: Vec<LaneMemory>,
     cache: Aligned,
     shape: Shape,
 }
 
-/// What a lane keeps for itself: normalised rows, products on their way, and the header it works by.
+/// What a lane keeps for itself: normalised rows, products on their way, and for each micro-batch the header it works by.
 struct LaneMemory {
     normed: Aligned,
     floats: Aligned,
-    header: HeaderCell,
+    headers: Vec<HeaderCell>,
 }
 
 struct HeaderCell(UnsafeCell<Header>);
@@ -94,17 +95,20 @@ impl DeviceMemory {
     pub fn new(plan: &Plan, program: &Program, stage: usize, slice: &Slice) -> DeviceMemory {
         let is_header = |kind| matches!(kind, PlaceKind::Header(_));
         let places = program.places.iter().filter(|place| place.device == slice.device && !is_header(place.kind));
-        let header = || HeaderCell(UnsafeCell::new(Header::with_room(plan.workload.rows() as usize)));
+        let header = |_| HeaderCell(UnsafeCell::new(Header::with_room(plan.workload.rows() as usize)));
+        let headers = || (0..plan.workload.micros).map(header).collect();
         let normed = work::activation_bytes(plan, plan.model.width.div_ceil(BLOCK as u32), plan.workload.rows());
-        let lane = |_| LaneMemory {
-            normed: Aligned::new(normed.0),
-            floats: Aligned::new(4 * work::lane_floats(plan, slice)),
-            header: header(),
+        let computes = |number| number < work::compute_lanes(plan); // who only exchanges keeps headers alone
+        let lane = |number| LaneMemory {
+            normed: Aligned::new(if computes(number) { normed.0 } else { 0 }),
+            floats: Aligned::new(if computes(number) { 4 * work::lane_floats(plan, slice) } else { 0 }),
+            headers: headers(),
         };
         DeviceMemory {
-            places: places.map(|place| (place.kind, Aligned::new(place.bytes.0))).collect(),
-            headers: (0..plan.workload.micros).map(|_| header()).collect(),
-            lanes: (0..plan.lanes).map(lane).collect(),
+            places: places.map(|place| ((place.kind, place.slot), Aligned::new(place.bytes.0))).collect(),
+            slots: plan.steps.as_ref().map_or(1, |steps| steps.interleave.max(1)),
+            headers: headers(),
+            lanes: (0..work::lanes(plan)).map(lane).collect(),
             cache: Aligned::new(work::slice_cache(plan, stage, slice).0),
             shape: Shape::new(plan, slice),
         }
@@ -118,49 +122,56 @@ impl DeviceMemory {
 
     /// The same memory as numbers.
     pub fn views(&self) -> Views<'_> {
-        let s = self.shape;
-        let norm = |kind, blocks| self.normed(kind, blocks);
+        let residual = |m| self.floats(PlaceKind::Residual(MicroId(m)), 0);
         Views {
             headers: &self.headers,
-            residual: (0..self.headers.len() as u32).map(|m| self.floats(PlaceKind::Residual(MicroId(m)))).collect(),
-            embedded: self.floats(PlaceKind::Embedded),
-            normed_part: [NormSite::Attention, NormSite::Mlp, NormSite::Output]
-                .map(|site| norm(PlaceKind::NormedPart(site), s.row_blocks)),
-            normed_all: norm(PlaceKind::NormedAll, s.width_blocks),
-            queries: self.floats(PlaceKind::Queries),
-            attended: self.acts(PlaceKind::Attended, s.head_blocks),
-            attended_all: self.acts(PlaceKind::AttendedAll, s.all_head_blocks),
-            partial: [false, true].map(|down| self.floats(PlaceKind::Partial(down))),
-            hidden: self.acts(PlaceKind::Hidden, s.ffn_blocks),
-            hidden_all: self.acts(PlaceKind::HiddenAll, s.all_ffn_blocks),
-            logits: self.floats(PlaceKind::Logits),
-            lanes: self.lanes.iter().map(|lane| s.lane(lane)).collect(),
+            residual: (0..self.headers.len() as u32).map(residual).collect(),
+            slots: (0..self.slots).map(|slot| self.values(slot)).collect(),
+            lanes: self.lanes.iter().map(|lane| self.shape.lane(lane)).collect(),
             cache: &self.cache,
-            shape: s,
+            shape: self.shape,
         }
     }
 
-    fn floats(&self, kind: PlaceKind) -> Shared<'_, f32> {
-        let place = self.places.get(&kind);
+    fn values(&self, slot: u32) -> Values<'_> {
+        let s = self.shape;
+        let norm = |kind, blocks| self.normed(kind, slot, blocks);
+        Values {
+            embedded: self.floats(PlaceKind::Embedded, slot),
+            normed_part: [NormSite::Attention, NormSite::Mlp, NormSite::Output]
+                .map(|site| norm(PlaceKind::NormedPart(site), s.row_blocks)),
+            normed_all: norm(PlaceKind::NormedAll, s.width_blocks),
+            queries: self.floats(PlaceKind::Queries, slot),
+            attended: self.acts(PlaceKind::Attended, slot, s.head_blocks),
+            attended_all: self.acts(PlaceKind::AttendedAll, slot, s.all_head_blocks),
+            partial: [false, true].map(|down| self.floats(PlaceKind::Partial(down), slot)),
+            hidden: self.acts(PlaceKind::Hidden, slot, s.ffn_blocks),
+            hidden_all: self.acts(PlaceKind::HiddenAll, slot, s.all_ffn_blocks),
+            logits: self.floats(PlaceKind::Logits, slot),
+        }
+    }
+
+    fn floats(&self, kind: PlaceKind, slot: u32) -> Shared<'_, f32> {
+        let place = self.places.get(&(kind, slot));
         place.map_or(Shared::from_mut(&mut []), |place| place.at(0, place.bytes() as usize / 4))
     }
 
-    fn acts(&self, kind: PlaceKind, blocks: usize) -> Acts<'_> {
-        match self.places.get(&kind) {
+    fn acts(&self, kind: PlaceKind, slot: u32, blocks: usize) -> Acts<'_> {
+        match self.places.get(&(kind, slot)) {
             Some(place) => self.shape.acts(place, blocks),
             None => Acts::Float { values: Shared::from_mut(&mut []), blocks: 0 },
         }
     }
 
-    fn normed(&self, kind: PlaceKind, blocks: usize) -> Normed<'_> {
-        let squares = match self.places.get(&kind) {
+    fn normed(&self, kind: PlaceKind, slot: u32, blocks: usize) -> Normed<'_> {
+        let squares = match self.places.get(&(kind, slot)) {
             Some(place) => {
                 let per_block = if self.shape.float { 4 * BLOCK } else { BLOCK + 8 };
                 place.at(self.shape.rows * blocks * per_block, self.shape.rows * blocks)
             }
             None => Shared::from_mut(&mut []),
         };
-        Normed { acts: self.acts(kind, blocks), squares, blocks }
+        Normed { acts: self.acts(kind, slot, blocks), squares, blocks }
     }
 }
 
@@ -201,7 +212,11 @@ impl Shape {
 
     fn lane(self, lane: &LaneMemory) -> LaneView<'_> {
         let floats = lane.floats.at(0, lane.floats.bytes() as usize / 4);
-        LaneView { normed: self.acts(&lane.normed, self.width_blocks), floats, header: &lane.header }
+        let normed = match lane.normed.bytes() {
+            0 => Acts::Float { values: Shared::from_mut(&mut []), blocks: 0 },
+            _ => self.acts(&lane.normed, self.width_blocks),
+        };
+        LaneView { normed, floats, headers: &lane.headers }
     }
 }
 
@@ -220,32 +235,40 @@ pub(crate) struct LaneView<'a> {
     pub normed: Acts<'a>,
     /// Products on their way.
     pub floats: Shared<'a, f32>,
-    header: &'a HeaderCell,
+    headers: &'a [HeaderCell],
 }
 
 impl<'a> LaneView<'a> {
     /// # Safety
     /// Called by the lane itself only, which holds no reference from before when it copies.
-    pub unsafe fn copy_header(&self, from: &Header) {
+    pub unsafe fn copy_header(&self, micro: MicroId, from: &Header) {
         // SAFETY: the caller's promise.
-        let own = unsafe { &mut *self.header.0.get() };
+        let own = unsafe { &mut *self.headers[micro.index()].0.get() };
         own.stop = from.stop;
         own.rows.clear();
         own.rows.extend_from_slice(&from.rows);
     }
 
     /// # Safety
-    /// Called by the lane itself only, which lets go of the reference before it copies the next header.
-    pub unsafe fn header(&self) -> &'a Header {
+    /// Called by the lane itself only, which lets go of the reference before it copies this micro-batch's next header.
+    pub unsafe fn header(&self, micro: MicroId) -> &'a Header {
         // SAFETY: the caller's promise.
-        unsafe { &*self.header.0.get() }
+        unsafe { &*self.headers[micro.index()].0.get() }
     }
 }
 
-/// A device's memory as numbers. What each is for: see `headsaw::program::PlaceKind`.
+/// A device's memory as numbers.
 pub(crate) struct Views<'a> {
     headers: &'a [HeaderCell],
     pub residual: Vec<Shared<'a, f32>>,
+    slots: Vec<Values<'a>>,
+    pub lanes: Vec<LaneView<'a>>,
+    cache: &'a Aligned,
+    shape: Shape,
+}
+
+/// Values of one micro-batch, or of several that take turns. What each is for: see `headsaw::program::PlaceKind`.
+pub(crate) struct Values<'a> {
     pub embedded: Shared<'a, f32>,
     pub normed_part: [Normed<'a>; 3],
     pub normed_all: Normed<'a>,
@@ -256,12 +279,19 @@ pub(crate) struct Views<'a> {
     pub hidden: Acts<'a>,
     pub hidden_all: Acts<'a>,
     pub logits: Shared<'a, f32>,
-    pub lanes: Vec<LaneView<'a>>,
-    cache: &'a Aligned,
-    shape: Shape,
 }
 
 impl<'a> Views<'a> {
+    /// Micro-batches that have values of their own.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The values of a micro-batch.
+    pub fn values(&self, micro: MicroId) -> &Values<'a> {
+        &self.slots[micro.index() % self.slots.len()]
+    }
+
     /// # Safety
     /// Nobody writes the header of this micro-batch while the reference lives.
     pub unsafe fn header(&self, micro: MicroId) -> &'a Header {

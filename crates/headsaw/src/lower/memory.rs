@@ -51,7 +51,8 @@ impl Lowering<'_> {
             PlaceKind::Hidden => acts(span(&slice.ffn)),
             PlaceKind::HiddenAll => acts(model.ffn),
             PlaceKind::Logits => {
-                let sampled = if lane == self.sampler().index() { model.vocab } else { span(&slice.vocab) };
+                let samples = slice.device == self.program.lanes[self.sampler().index()].device;
+                let sampled = if samples { model.vocab } else { span(&slice.vocab) };
                 Bytes(4 * u64::from(plan.workload.batch) * u64::from(sampled))
             }
         }

@@ -109,15 +109,10 @@ impl Counter<'_> {
         }
     }
 
-    /// Rows of Q, K and V that a chunk projects: of KV heads that an earlier chunk needs too, that one.
+    /// Rows of Q, K and V that a chunk projects.
     fn projected_rows(&self, unit: &Unit) -> u64 {
-        let m = self.model();
-        let group = m.heads / m.kv_heads;
-        let first = &unit.heads;
-        let known =
-            if first.start > self.slice.heads.start { first.start.div_ceil(group) } else { first.start / group };
-        let kv_heads = u64::from(first.end.div_ceil(group).saturating_sub(known));
-        (u64::from(first.end - first.start) + 2 * kv_heads) * u64::from(m.head_width)
+        let kv_heads = part_of(&projected_kv_heads(self.model(), self.slice, unit));
+        u64::from(part_of(&unit.heads) + 2 * kv_heads) * u64::from(self.model().head_width)
     }
 
     fn attention(&self, step: Step, heads: &Range<u32>, part: &Range<u32>, unit: Option<&Unit>) -> Work {
@@ -234,6 +229,14 @@ pub(crate) fn part_of(range: &Range<u32>) -> u32 {
 fn kv_heads(model: &ModelSpec, heads: &Range<u32>) -> Range<u32> {
     let group = model.heads / model.kv_heads;
     heads.start / group..heads.end.div_ceil(group)
+}
+
+/// KV heads that a chunk of a slice's heads projects: of those it needs the ones that no chunk before it needed.
+pub fn projected_kv_heads(model: &ModelSpec, slice: &Slice, unit: &Unit) -> Range<u32> {
+    let group = model.heads / model.kv_heads;
+    let heads = &unit.heads;
+    let known = if heads.start > slice.heads.start { heads.start.div_ceil(group) } else { heads.start / group };
+    known..heads.end.div_ceil(group).max(known)
 }
 
 /// The `number`th chunk of a slice's heads; empty behind the last.
@@ -413,18 +416,19 @@ pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
     let m = &plan.model;
     let span = |range: &Range<u32>| u64::from(range.end - range.start);
     let rows = u64::from(plan.workload.rows());
-    let kv = span(&slice.kv_heads(m)) * u64::from(m.head_width);
+    let panels = |heads: u64| (heads * u64::from(m.head_width)).next_multiple_of(16);
+    let kv = panels(span(&slice.kv_heads(m)));
     let own_rows = match plan.exchange {
         Exchange::Reduce => 0,
         Exchange::Gather => span(&slice.rows),
     };
     let mlp_blocks = span(&slice.ffn).div_ceil(u64::from(BLOCK)).div_ceil(u64::from(plan.lanes));
     let whole = (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(2 * u64::from(BLOCK) * mlp_blocks);
-    let Some(steps) = &plan.steps else { return whole };
-    // A chunk's queries go through here too: 16 rows at a time, which may begin and end inside other heads.
-    let queries = rows
-        * (u64::from(steps.chunk) * u64::from(m.head_width) + 32)
-            .min(span(&slice.heads) * u64::from(m.head_width) + 16);
+    if plan.steps.is_none() {
+        return whole;
+    }
+    // Panels of a chunk's queries that begin or end inside other heads go through here too.
+    let queries = if m.head_width.is_multiple_of(16) { 0 } else { rows * panels(span(&slice.heads)) };
     let sums = unit_floats(plan, if plan.exchange == Exchange::Reduce { u64::from(m.width) } else { own_rows });
     whole.max(queries).max(sums)
 }
@@ -435,7 +439,7 @@ pub fn working_bytes(plan: &Plan, slice: &Slice) -> Bytes {
     let normed = activation_bytes(plan, plan.model.width.div_ceil(BLOCK), plan.workload.rows());
     let activations = plan.workload.numerics.activations;
     if activations.run_here() {
-        return (normed + Bytes(4 * lane_floats(plan, slice))) * u64::from(plan.lanes);
+        return (normed + Bytes(4 * lane_floats(plan, slice))) * u64::from(compute_lanes(plan));
     }
     let columns = mlp_inputs(&plan.model) * u64::from(part_of(&slice.ffn));
     normed + Bytes(u64::from(activations.element_bytes()) * columns) * u64::from(plan.workload.rows())

@@ -47,6 +47,25 @@ impl StepCut {
     pub fn parts(&self) -> &[Vec<HeadStep>] {
         &self.0
     }
+
+    /// The same with score, softmax and context in one part, as kernels that do all three take them.
+    ///
+    /// ```
+    /// # use headsaw::plan::StepCut;
+    /// let five: StepCut = "5".parse().unwrap();
+    /// assert_eq!(five.attend_whole().to_string(), "project|attend|merge");
+    /// ```
+    pub fn attend_whole(&self) -> StepCut {
+        let mut parts: Vec<Vec<HeadStep>> = Vec::new();
+        for part in &self.0 {
+            let goes_on = matches!(part[0], HeadStep::Softmax | HeadStep::Context);
+            match parts.last_mut().filter(|_| goes_on) {
+                Some(last) => last.extend(part),
+                None => parts.push(part.clone()),
+            }
+        }
+        StepCut(parts)
+    }
 }
 
 impl FromStr for StepCut {

@@ -61,6 +61,17 @@ impl Kernel for Matmul<'_> {
 }
 
 impl Job<'_> {
+    /// Where a leaf ends (or the first one begins), in segments.
+    fn segment(&self, block: u32) -> usize {
+        if block == 0 { 0 } else { self.packed.ends[block as usize - 1] as usize }
+    }
+
+    /// The segments of all leaves.
+    fn segments(&self) -> Range<usize> {
+        let start = self.segment(self.leaves.start);
+        start..self.leaves.ends.last().map_or(start, |end| self.segment(*end))
+    }
+
     fn check(&self) {
         let (Acts::Int8 { blocks, .. } | Acts::Float { blocks, .. }) = *self.x;
         assert!(self.m.blocks.len() <= blocks, "{} blocks of weights, {blocks} of activations", self.m.blocks.len());
@@ -70,7 +81,8 @@ impl Job<'_> {
         assert!(last <= self.m.blocks.len(), "leaves end at {last}, the matrix has {} blocks", self.m.blocks.len());
         let mut depth = 0;
         for (leaf, &merges) in self.leaves.merges.iter().enumerate() {
-            assert!(leaf == 0 || self.leaves.ends[leaf - 1] <= self.leaves.ends[leaf], "leaves out of order");
+            let start = if leaf == 0 { self.leaves.start } else { self.leaves.ends[leaf - 1] };
+            assert!(start <= self.leaves.ends[leaf], "leaves out of order");
             assert!(usize::from(merges) <= depth && depth < TREE_DEPTH, "{merges} merges of {} values", depth + 1);
             depth = depth + 1 - usize::from(merges);
         }
@@ -108,7 +120,7 @@ struct Sums<S: Simd, const T: usize> {
 #[inline(always)]
 fn tiles<S: Simd, W: Weights>(s: S, job: &Job, scratch: &mut Scratch) {
     debug_assert_eq!(W::BYTES, segment_bytes(job.m.dtype));
-    let segments = job.packed.segments.len();
+    let segments = job.segments().len();
     let stack = scratch.stack.floats_mut();
     let strips = scratch.strips.bytes_mut();
     assert!(
@@ -137,7 +149,7 @@ fn tiles<S: Simd, W: Weights>(s: S, job: &Job, scratch: &mut Scratch) {
 /// Lays out the activations of a tile in the groups that `tiles` takes.
 #[inline(always)]
 fn lay_tile<S: Simd, W: Weights>(job: &Job, tokens: Range<usize>, strips: &mut [u8]) {
-    let segments = job.packed.segments.len();
+    let segments = job.segments().len();
     let mut token = tokens.start;
     while token < tokens.end {
         let strip = &mut strips[(token - tokens.start) * segments * W::STRIP..];
@@ -153,7 +165,7 @@ fn lay_tile<S: Simd, W: Weights>(job: &Job, tokens: Range<usize>, strips: &mut [
 #[inline(always)]
 fn lay_group<W: Weights, const T: usize>(job: &Job, token: usize, strip: &mut [u8]) -> usize {
     let pieces = strip.chunks_exact_mut(T * W::STRIP);
-    for (segment, piece) in job.packed.segments.iter().zip(pieces) {
+    for (segment, piece) in job.packed.segments[job.segments()].iter().zip(pieces) {
         W::lay::<T>(job.x, token, segment, job.packed.regular, piece);
     }
     T
@@ -172,13 +184,14 @@ fn group<S: Simd, W: Weights, const T: usize>(
     strip: &[u8],
     stack: &mut [f32],
 ) -> usize {
-    let segments = job.packed.segments.len();
-    let weights = &job.packed.lines.bytes()[panel * segments * W::BYTES..][..segments * W::BYTES];
+    let Range { start: first, end: last } = job.segments();
+    let (all, segments) = (job.packed.segments.len(), last - first);
+    let weights = &job.packed.lines.bytes()[(panel * all + first) * W::BYTES..][..segments * W::BYTES];
     assert!(stack.len() >= TREE_DEPTH * T * PANEL && strip.len() >= segments * T * W::STRIP);
     let at = |depth: usize, t: usize| (depth * T + t) * PANEL;
     let (mut depth, mut segment) = (0, 0);
     for (&end, &merges) in job.leaves.ends.iter().zip(&job.leaves.merges) {
-        let end = if end == 0 { 0 } else { job.packed.ends[end as usize - 1] as usize };
+        let end = job.segment(end) - first;
         let mut sums = Sums { products: [s.splat(0.0); T], minima: [s.splat(0.0); T] };
         while segment < end {
             // SAFETY: `segment < segments`, for which both slices have room (asserted above).

@@ -58,7 +58,7 @@ fn calls_of_a_product(kernels: &dyn Compute, dtype: Dtype) -> usize {
     let m = kernels.pack(raw, &blocks);
     let mut x = Memory::new(tokens, blocks.len(), false);
     let x = x.acts();
-    let leaves = Leaves { ends: vec![1, 2, 3, 4, 5, 6], merges: vec![0, 1, 0, 1, 0, 1], nodes: 3 };
+    let leaves = Leaves { start: 0, ends: vec![1, 2, 3, 4, 5, 6], merges: vec![0, 1, 0, 1, 0, 1], nodes: 3 };
     let (mut data, mut row) = (vec![0.0; 3 * tokens * rows], vec![0.0; columns]);
     let data = Shared::from_mut(&mut data);
     let out = Out { data, node_stride: tokens * rows, token_stride: rows, first_row: 0 };

@@ -130,12 +130,14 @@ fn leaves(random: &mut Random, blocks: usize, per: usize) -> Leaves {
     if per == 0 || !blocks.is_multiple_of(per) {
         return Leaves::single(blocks);
     }
-    let n = (blocks / per) as u32;
-    let before = random.below(6) as u32;
+    let (all, per) = ((blocks / per) as u32, per as u32);
+    let (before, skipped) = (random.below(6) as u32, random.below(all as usize) as u32);
+    let n = all - skipped;
     let total = before + n + random.below(6) as u32;
     let pieces: Vec<_> = (before..before + n).map(|i| i..i + 1).collect();
     Leaves {
-        ends: (1..=n).map(|i| i * per as u32).collect(),
+        start: skipped * per,
+        ends: (skipped + 1..=all).map(|i| i * per).collect(),
         merges: shard::merges(total, &pieces),
         nodes: shard::nodes(total, before..before + n).len(),
     }
