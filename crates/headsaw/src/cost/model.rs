@@ -2,7 +2,7 @@
 
 use super::table::Price;
 use crate::program::{Step, Work};
-use crate::spec::cluster::DeviceId;
+use crate::spec::cluster::{DeviceId, Link};
 use crate::trace::Load;
 use crate::units::{Bytes, BytesPerSecond, Seconds};
 
@@ -72,6 +72,11 @@ pub trait CostModel {
     fn collective(&self, what: Collective, devices: &[DeviceId], work: &Work, load: Load) -> Seconds;
     /// From the end of one action to the start of another, on another lane of the device, that waited for it.
     fn hand_over(&self, device: DeviceId) -> Seconds;
+    /// A shaped link between devices, the first and last of which are these: what comes over it takes its time before
+    /// `transfer` and `collective`, which then are the time to copy and add.
+    fn link(&self, _first: DeviceId, _last: DeviceId) -> Option<Link> {
+        None
+    }
     /// Devices of the same kind take the same time for the same work.
     fn kind(&self, device: DeviceId) -> u32;
     /// With whom a device shares.

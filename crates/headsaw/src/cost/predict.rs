@@ -74,6 +74,10 @@ impl StageTimes {
 
 fn has_closed_form(plan: &Plan, cost: &dyn CostModel) -> bool {
     let device = plan.stages[0].slices[0].device;
+    let last = plan.slices().map(|(_, slice)| slice.device).max().unwrap_or(device);
+    if cost.link(device, last).is_some() {
+        return false; // who comes through a port first decides
+    }
     let lanes = plan.devices.len() as u32 * work::lanes(plan);
     if lanes > 1 && cost.hand_over(device).0 > 0.0 {
         return false; // who waits for whom decides

@@ -8,7 +8,7 @@ use super::{collective, gpu, lane};
 use crate::lower::work;
 use crate::plan::Plan;
 use crate::program::{Step, Work};
-use crate::spec::cluster::{Cluster, DeviceId, DeviceKind, Prices};
+use crate::spec::cluster::{Cluster, DeviceId, DeviceKind, Link, Prices};
 use crate::units::{Bytes, Seconds};
 
 /// A plan's devices on a cluster: device `i` of the plan is device `i` of the cluster.
@@ -88,6 +88,11 @@ impl CostModel for Priced<'_> {
             Prices::Gpu(_) => Seconds(0.0), // in the launch of each kernel
             Prices::Table(table) => lane::hand_over(self.plan, table),
         }
+    }
+
+    fn link(&self, first: DeviceId, last: DeviceId) -> Option<Link> {
+        let of = |device| matches!(self.device_kind(device).prices, Prices::Table(_));
+        if of(first) && of(last) { self.cluster.link(first, last) } else { None }
     }
 
     fn kind(&self, device: DeviceId) -> u32 {

@@ -51,7 +51,12 @@ pub fn exchange(case: &Case, tp: u32, load: Load) -> f64 {
         Exchange::Reduce => (Collective::AllReduce, counter.reduce(&(0..plan.model.width.div_ceil(BLOCK)), false)),
         Exchange::Gather => (Collective::AllGather, counter.gather(Gathered::Attended, None)),
     };
-    if tp < 2 { 0.0 } else { priced.collective(what, &devices, &work, load).0 }
+    if tp < 2 {
+        return 0.0;
+    }
+    let bytes = work.sent * u64::from(load.rows()) * u64::from(tp - 1);
+    let link = priced.link(devices[0], devices[devices.len() - 1]);
+    link.map_or(0.0, |link| link.seconds(bytes).0) + priced.collective(what, &devices, &work, load).0
 }
 
 /// The first half by heads of a device, up to a thousand.

@@ -8,7 +8,7 @@ use crate::lower::lower;
 use crate::plan::{Exchange, Plan, Stage};
 use crate::program::{Action, NormSite, Op, PlaceKind, Program, Step, Work};
 use crate::simulate::{Rounds, Stuck, simulate};
-use crate::spec::cluster::{Cluster, DeviceId, Prices};
+use crate::spec::cluster::{Cluster, DeviceId, Link, Prices};
 use crate::trace::Trace;
 use crate::units::{Bytes, Seconds};
 use std::collections::HashMap;
@@ -228,6 +228,10 @@ impl CostModel for Grouped<'_> {
 
     fn hand_over(&self, device: DeviceId) -> Seconds {
         self.priced.hand_over(device)
+    }
+
+    fn link(&self, first: DeviceId, last: DeviceId) -> Option<Link> {
+        self.priced.link(first, last)
     }
 
     fn kind(&self, device: DeviceId) -> u32 {

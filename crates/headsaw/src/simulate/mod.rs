@@ -3,9 +3,11 @@
 //! A lane does its actions in order. It waits for values that other lanes of its device make, for messages, and for the
 //! other members of a collective; the rest is the twin of the runtime's lane. Lanes that share a device's memory and
 //! units slow each other down while they are busy at the same time ([`crate::cost::Domain`]): a fluid model, in which the
-//! speed of every busy lane changes when another begins or ends.
+//! speed of every busy lane changes when another begins or ends. Over a shaped link ([`crate::spec::cluster::Link`]) a lane
+//! waits for what is on its way, and uses no core meanwhile.
 
 mod play;
+mod ports;
 mod prepare;
 mod share;
 mod times;

@@ -1,6 +1,7 @@
 //! The event loop.
 
 use super::Stuck;
+use super::ports::{Ports, incoming};
 use super::prepare::{Kind, Prepared, Task};
 use super::share::Shared;
 use super::times::Times;
@@ -23,6 +24,8 @@ struct Lane {
     start: f64,
     /// It stands at a collective or a channel, or for a value.
     waits: bool,
+    /// What it has met for is on its way, so many seconds of work from being brought in.
+    coming: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,6 +34,8 @@ struct Channel {
     inside: u32,
     sender: Option<u32>,
     receiver: Option<u32>,
+    /// When the message inside can be taken.
+    there: f64,
 }
 
 struct Play<'a> {
@@ -48,6 +53,7 @@ struct Play<'a> {
     /// The lane that was done last, until it is busy again.
     idle: Option<u32>,
     shared: Vec<Shared>,
+    ports: Ports,
     /// Lane by lane, each in order.
     spans: Vec<Span>,
 }
@@ -71,7 +77,7 @@ pub fn play(prepared: &Prepared) -> Result<Trace, Stuck> {
 impl<'a> Play<'a> {
     fn new(prepared: &'a Prepared<'a>) -> Play<'a> {
         let program = prepared.program;
-        let lane = Lane { done: 0, next: 0, round: 0, start: 0.0, waits: false };
+        let lane = Lane { done: 0, next: 0, round: 0, start: 0.0, waits: false, coming: None };
         let nothing = Span { lane: 0, action: 0, round: 0, start: Seconds(0.0), end: Seconds(0.0) };
         let full =
             |chan: &crate::program::Chan| Channel { arrived: chan.initial, inside: chan.initial, ..Channel::default() };
@@ -86,6 +92,7 @@ impl<'a> Play<'a> {
             ready: Vec::new(),
             idle: None,
             shared: prepared.domains.iter().map(|domain| Shared::new(*domain)).collect(),
+            ports: Ports::new(program),
             spans: vec![nothing; prepared.tasks.len() * prepared.loads.len()],
         }
     }
@@ -111,6 +118,16 @@ impl<'a> Play<'a> {
         let at = begins[lane as usize] + next;
         let more = (round as usize) < self.prepared.loads.len() && at < begins[lane as usize + 1];
         more.then(|| &self.prepared.tasks[at as usize])
+    }
+
+    /// Where a lane's spans begin.
+    fn place(&self, lane: u32) -> usize {
+        self.prepared.begins[lane as usize] as usize * self.prepared.loads.len()
+    }
+
+    /// The span of what a lane has done last.
+    fn last_span(&self, lane: u32) -> usize {
+        self.place(lane) + self.lanes[lane as usize].done as usize - 1
     }
 
     fn length(&self, lane: u32) -> u32 {
@@ -187,6 +204,16 @@ impl<'a> Play<'a> {
         self.until(lane, self.now + late + price.seconds.0);
     }
 
+    /// When the message that a lane has just sent can be taken.
+    fn there(&mut self, lane: u32, chan: u32) -> f64 {
+        let Some(link) = self.prepared.wires.chans[chan as usize] else { return self.now };
+        let span = &self.spans[self.last_span(lane)];
+        let bytes = self.prepared.sent(lane, span.action, span.round as usize);
+        let to = self.prepared.program.chans[chan as usize].to;
+        let device = self.prepared.program.lanes[to.index()].device;
+        self.ports.there(link, device, self.now, bytes.0 as f64)
+    }
+
     /// A lane begins or ends an exchange: the compute lanes beside it notice.
     fn exchanges(&mut self, lane: u32, begins: bool) {
         let Some(domain) = self.prepared.domain_of[lane as usize] else { return };
@@ -208,11 +235,12 @@ impl<'a> Play<'a> {
         }
         channel.arrived -= 1;
         channel.inside -= 1;
+        let there = self.now.max(channel.there);
         let sender = channel.sender.take();
         self.ready.extend(sender);
         let late = self.late(lane);
-        self.lanes[lane as usize].start = self.now + late;
-        self.until(lane, self.now + late);
+        self.lanes[lane as usize].start = there + late;
+        self.until(lane, there + late);
     }
 
     fn meet(&mut self, lane: u32, task: &Task, group: usize) {
@@ -224,6 +252,9 @@ impl<'a> Play<'a> {
         self.came[group] = 0;
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
         let began = self.now + self.late(lane); // who came last may have waited for a value
+        if self.prepared.wires.groups[group].is_some() {
+            return self.bring(lane, group, began, price.seconds.0);
+        }
         for member in members {
             // Who came last goes on at once, the others hear of it.
             let late = if member.0 == lane { 0.0 } else { self.prepared.hand_over[member.index()] };
@@ -234,11 +265,37 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// A lane's action is done.
+    /// What the members of a group offer goes to the others over links; nobody computes for it until it is there.
+    fn bring(&mut self, last: u32, group: usize, began: f64, seconds: f64) {
+        let prepared = self.prepared;
+        let link = prepared.wires.groups[group].expect("a link");
+        for member in &prepared.program.groups[group].lanes {
+            let at = |lane: u32| (self.lanes[lane as usize].next, self.lanes[lane as usize].round as usize);
+            let offered = |lane| prepared.sent(lane, at(lane).0, at(lane).1);
+            let bytes = incoming(prepared, group, member.0, offered);
+            let device = prepared.program.lanes[member.index()].device;
+            let there = if bytes > 0.0 { self.ports.there(link, device, began, bytes) } else { began };
+            let late = if member.0 == last { 0.0 } else { prepared.hand_over[member.index()] };
+            let held = &mut self.lanes[member.index()];
+            (held.waits, held.start, held.coming) = (false, began, Some(seconds));
+            self.until(member.0, there.max(began + late));
+        }
+    }
+
+    /// What a lane has met for is there: it is copied, or added up.
+    fn take_in(&mut self, lane: u32, seconds: f64) {
+        self.exchanges(lane, true);
+        self.until(lane, self.now + seconds);
+    }
+
+    /// A lane's action is done, or the first half of it.
     fn finish(&mut self, lane: u32) {
+        if let Some(seconds) = self.lanes[lane as usize].coming.take() {
+            return self.take_in(lane, seconds);
+        }
         self.idle = Some(lane);
         let task = self.task(lane).expect("a lane that is done with something");
-        let place = self.prepared.begins[lane as usize] as usize * self.prepared.loads.len();
+        let place = self.place(lane);
         let held = &mut self.lanes[lane as usize];
         let (start, end) = (Seconds(held.start), Seconds(self.now));
         let span = Span { lane, action: held.next, round: held.round, start, end };
@@ -253,7 +310,9 @@ impl<'a> Play<'a> {
         match task.kind {
             Kind::Send(chan) => {
                 self.exchanges(lane, false);
+                let there = self.there(lane, chan);
                 let channel = &mut self.chans[chan as usize];
+                channel.there = there;
                 channel.arrived += 1;
                 let receiver = channel.receiver.take();
                 self.ready.extend(receiver);

@@ -1,6 +1,7 @@
 //! A program made ready to be played: who waits for whom, and what each action takes.
 
 use super::Rounds;
+use super::ports::Wires;
 use crate::cost::{Collective, CostModel, Domain, Load, Price};
 use crate::program::text;
 use crate::program::*;
@@ -64,6 +65,24 @@ pub struct Prepared<'a> {
     pub loads: Vec<Vec<u32>>,
     /// `[load][class]`.
     prices: Vec<Vec<Price>>,
+    /// The different loads.
+    distinct: Vec<Load>,
+    /// Links between devices, where there are shaped ones.
+    pub wires: Wires,
+}
+
+/// A header's bytes, and those of each row that it announces; as the runtime writes them.
+const HEADER: Bytes = Bytes(8);
+const HEADER_ROW: Bytes = Bytes(16);
+
+/// Rows that an action sends or offers: of those behind the last norm the sampled ones.
+fn rows(program: &Program, op: Op, load: Load) -> u64 {
+    let sampled = match op {
+        Op::Send(chan) => matches!(program.chans[chan.index()].carries, Carries::Logits { .. }),
+        Op::AllGather(_, what) => what == Gathered::Normed(NormSite::Output),
+        _ => false,
+    };
+    u64::from(if sampled { load.sequences } else { load.rows() })
 }
 
 /// What makes actions equal: the kind of work, between whom, how much.
@@ -100,7 +119,8 @@ impl<'a> Prepared<'a> {
         let prices = distinct.iter().map(|load| classes.prices(*load)).collect();
         let (domain_of, domains) = domains(program, cost);
         let hand_over = program.lanes.iter().map(|lane| cost.hand_over(lane.device).0).collect();
-        Prepared { program, begins, tasks, waits, domain_of, domains, hand_over, loads, prices }
+        let wires = Wires::of(program, cost);
+        Prepared { program, begins, tasks, waits, domain_of, domains, hand_over, loads, prices, distinct, wires }
     }
 
     /// Something that takes no finite time; none where all does.
@@ -113,6 +133,24 @@ impl<'a> Prepared<'a> {
         let held = &self.program.lanes[lane];
         let action = &held.actions[at - self.begins[lane] as usize];
         Some(format!("{} of {}", text::word(self.program, action.op), held.device))
+    }
+
+    /// What a slot carries in a round; nothing behind the last.
+    fn load(&self, micro: u32, round: usize) -> Option<Load> {
+        self.loads.get(round).map(|slots| self.distinct[slots[micro as usize] as usize])
+    }
+
+    /// Bytes that a lane's action offers or sends in a round.
+    pub fn sent(&self, lane: u32, action: u32, round: usize) -> Bytes {
+        let action = &self.program.lanes[lane as usize].actions[action as usize];
+        if let Op::Send(chan) = action.op
+            && let Carries::Header(micro) = self.program.chans[chan.index()].carries
+        {
+            let next = self.load(micro.0, round + 1).map_or(0, |load| load.rows());
+            return HEADER + HEADER_ROW * u64::from(next);
+        }
+        let load = self.load(action.micro.0, round);
+        load.map_or(Bytes(0), |load| action.work.sent * rows(self.program, action.op, load))
     }
 
     /// What an action takes in a round.

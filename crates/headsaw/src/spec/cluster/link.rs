@@ -140,25 +140,25 @@ pub(super) fn wrong(newtype: &str, text: Option<&str>) -> Option<(&'static str, 
 }
 
 impl Link {
-    /// How long a port is taken by so many bytes.
-    pub fn taken(&self, bytes: Bytes) -> Seconds {
-        bytes / self.rate
+    /// From when bytes leave for a device whose port is free to when they are there.
+    pub fn seconds(&self, bytes: Bytes) -> Seconds {
+        bytes / self.rate + self.latency
     }
 }
 
 /// Which devices a link lies between: level by level, from the closest neighbours outwards. None by default.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Links(Vec<(u32, Option<Link>)>);
+pub struct Links(Vec<(Option<u32>, Option<Link>)>);
 
 impl Links {
     /// The same between all devices.
     pub fn all(link: Link) -> Links {
-        Links(vec![(u32::MAX, Some(link))])
+        Links(vec![(None, Some(link))])
     }
 
     /// A cluster's.
     pub fn of(cluster: &Cluster) -> Links {
-        Links(cluster.levels.iter().map(|level| (level.devices.unwrap_or(u32::MAX), level.link)).collect())
+        Links(cluster.levels.iter().map(|level| (level.devices, level.link)).collect())
     }
 
     /// Is there none at all?
@@ -169,12 +169,18 @@ impl Links {
     /// Of devices, the first and last of which are these: that of the closest level that joins them. None where they
     /// are one and the same, or are joined by memory.
     pub fn between(&self, first: DeviceId, last: DeviceId) -> Option<Link> {
-        if first == last {
-            return None;
-        }
-        let joins = |(devices, _): &&(u32, Option<Link>)| first.0 / devices == last.0 / devices;
-        self.0.iter().find(joins).and_then(|(_, link)| *link)
+        closest(self.0.iter().copied(), first, last)
     }
+}
+
+/// The link of the first of some levels (devices that each joins, none for all; its link) that joins two devices.
+pub(super) fn closest(
+    mut levels: impl Iterator<Item = (Option<u32>, Option<Link>)>,
+    first: DeviceId,
+    last: DeviceId,
+) -> Option<Link> {
+    let joins = |(devices, _): &(Option<u32>, Option<Link>)| devices.is_none_or(|n| first.0 / n == last.0 / n);
+    if first == last { None } else { levels.find(joins)?.1 }
 }
 
 #[cfg(test)]
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn the_closest_level_that_joins_two_devices_counts() {
         let (near, far): (Link, Link) = ("10GB/s,1us".parse().unwrap(), "1Gbit/s,50us".parse().unwrap());
-        let links = Links(vec![(2, Some(near)), (u32::MAX, Some(far))]);
+        let links = Links(vec![(Some(2), Some(near)), (None, Some(far))]);
         let between = |a, b| links.between(DeviceId(a), DeviceId(b));
         assert_eq!(
             [between(0, 1), between(1, 2), between(2, 3), between(0, 0)],

@@ -53,6 +53,11 @@ impl Cluster {
         self.groups.iter().map(|group| group.count).fold(0, u32::saturating_add)
     }
 
+    /// The shaped link between devices, the first and last of which are these: that of the closest level that joins them.
+    pub fn link(&self, first: DeviceId, last: DeviceId) -> Option<Link> {
+        link::closest(self.levels.iter().map(|level| (level.devices, level.link)), first, last)
+    }
+
     /// The kind of a device; none where there is no such device.
     pub fn kind(&self, device: DeviceId) -> Option<&DeviceKind> {
         let mut left = device.0;
