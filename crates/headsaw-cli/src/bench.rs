@@ -1,14 +1,18 @@
 //! `headsaw bench`: how fast prompts and generation go, in two separate tests.
 
+use crate::auto::Auto;
 use crate::cut::{CutArgs, CutJson, Demand};
 use crate::engine::{self, ComputeArgs};
 use crate::error::Failure;
+use crate::foretell::{Expected, Ground};
 use crate::interrupt::{self, Cleanly};
 use crate::model::Model;
 use crate::output::{BOLD, print, print_json, say, styled};
+use crate::place::ClusterArgs;
 use crate::report::{DeviceJson, devices_json};
 use crate::table::{Table, facts};
 use headsaw::plan::Plan;
+use headsaw::spec::cluster::Links;
 use headsaw::units::Bytes;
 use headsaw_run::generate::{Engine, Flow, Options, Phase, Report};
 use headsaw_run::weights::{ModelFile, Weight};
@@ -22,6 +26,7 @@ use serde::Serialize;
 #[command(after_help = "Examples:
   headsaw bench model.gguf --lanes 2
   headsaw bench model.gguf -p 128 -n 32 -r 3 --tp 2 --lanes 1 --json
+  headsaw bench model.gguf -n 0 --tp 2 --link 1Gbit/s,50us --exchange auto --overlap auto
   headsaw bench demo -n 0                        the prompt test only")]
 pub struct Args {
     /// GGUF file or Hugging Face folder; demo is the model inside headsaw
@@ -36,6 +41,8 @@ pub struct Args {
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
     cut: CutArgs,
     #[command(flatten)]
     compute: ComputeArgs,
@@ -45,6 +52,7 @@ pub struct Args {
 struct Json<'a> {
     model: &'a str,
     cut: CutJson,
+    auto: Option<Auto>,
     kernels: &'a str,
     prompt: Option<Test>,
     generation: Option<Test>,
@@ -77,23 +85,25 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     }
     let model = Model::find(&args.model)?;
     let file = engine::weights(&model)?;
-    let plan = plan(args, &model)?;
+    let ground = Ground::find(&args.cluster, &args.cut)?;
+    let (plan, auto) = plan(args, &model, &ground)?;
     let compute = args.compute.compute()?;
     let kernels = compute.name();
-    let mut engine = engine::load(file, &plan, compute)?;
+    let engine = engine::load(file, &plan, compute)?;
     let bytes = weights_per_token(file, &engine)?;
+    let mut bed = Bed { engine, links: ground.links() };
     let cleanly = Cleanly::begin();
-    let prompt = (args.prompt > 0).then(|| prompt_test(args, &plan, &mut engine)).transpose()?.flatten();
-    let mut generation = (args.tokens > 0).then(|| generation_test(args, &plan, &mut engine)).transpose()?.flatten();
+    let prompt = (args.prompt > 0).then(|| prompt_test(args, &plan, &mut bed)).transpose()?.flatten();
+    let mut generation = (args.tokens > 0).then(|| generation_test(args, &plan, &mut bed)).transpose()?.flatten();
     let interrupted = interrupt::asked();
     drop(cleanly);
     if let Some(test) = &mut generation {
         test.gigabytes_per_second = Some(bytes.0 as f64 * test.tokens_per_second.median / 1e9);
     }
-    let devices = devices_json(&engine.devices());
+    let devices = devices_json(&bed.engine.devices());
     let name = &plan.model.name;
-    let cut = CutJson::of(&plan);
-    let result = Json { model: name, cut, kernels, prompt, generation, weight_bytes_per_token: bytes, devices };
+    let cut = CutJson::of(&plan).over(ground.link());
+    let result = Json { model: name, cut, auto, kernels, prompt, generation, weight_bytes_per_token: bytes, devices };
     if json {
         print_json(&result)?
     } else {
@@ -102,7 +112,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
-fn plan(args: &Args, model: &Model) -> Result<Plan, Failure> {
+fn plan(args: &Args, model: &Model, ground: &Ground) -> Result<(Plan, Option<Auto>), Failure> {
     let context = args.prompt.max(args.tokens.saturating_add(1));
     let base = args.cut.base(model)?;
     let room = args.cut.room(model, base.as_ref());
@@ -112,24 +122,32 @@ fn plan(args: &Args, model: &Model) -> Result<Plan, Failure> {
             args.prompt, args.tokens, model.spec.name, model.spec.context
         )));
     }
-    args.cut.plan(model, base, Some(Demand { sequences: 1, prompt: args.prompt.max(1), context }))
+    let demand = Demand { sequences: 1, prompt: args.prompt.max(1), context };
+    let expected = Expected { sequences: 1, prompt: args.prompt, tokens: args.tokens, past: args.tokens / 2 };
+    ground.plan(&args.cut, expected, |cut| cut.plan(model, base.clone(), Some(demand)))
 }
 
-fn prompt_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Option<Test>, Failure> {
+/// Where it is measured.
+struct Bed {
+    engine: Engine,
+    links: Links,
+}
+
+fn prompt_test(args: &Args, plan: &Plan, bed: &mut Bed) -> Result<Option<Test>, Failure> {
     let prompt = random_tokens(args.prompt, plan.model.vocab);
-    test("prompt", args, args.prompt, || round(engine, &prompt, 1).map(|report| report.prefill))
+    test("prompt", args, args.prompt, || round(bed, &prompt, 1).map(|report| report.prefill))
 }
 
-fn generation_test(args: &Args, plan: &Plan, engine: &mut Engine) -> Result<Option<Test>, Failure> {
+fn generation_test(args: &Args, plan: &Plan, bed: &mut Bed) -> Result<Option<Test>, Failure> {
     let prompt = random_tokens(1, plan.model.vocab);
     // The first token comes of the prompt; the others are generated.
-    test("generation", args, args.tokens, || round(engine, &prompt, args.tokens + 1).map(|report| report.decode))
+    test("generation", args, args.tokens, || round(bed, &prompt, args.tokens + 1).map(|report| report.decode))
 }
 
-fn round(engine: &mut Engine, prompt: &[u32], tokens: u32) -> Result<Report, Failure> {
-    let options = Options { digest: false, ..Options::greedy(tokens as usize) };
+fn round(bed: &mut Bed, prompt: &[u32], tokens: u32) -> Result<Report, Failure> {
+    let options = Options { digest: false, links: bed.links.clone(), ..Options::greedy(tokens as usize) };
     let mut listen = |_| if interrupt::asked() { Flow::Cancel } else { Flow::Continue };
-    Ok(engine.generate(&[prompt.to_vec()], &options, &mut listen)?)
+    Ok(bed.engine.generate(&[prompt.to_vec()], &options, &mut listen)?)
 }
 
 /// None where it was interrupted before the first round was done.

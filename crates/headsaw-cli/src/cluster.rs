@@ -238,6 +238,10 @@ fn links(cluster: &Cluster) -> Table {
             format!("{:.0} %", 100.0 * level.efficiency),
             wiring(level).into(),
         ]);
+        if let Some(link) = level.link {
+            let held = format!("  held to {link}");
+            table.row([held].into_iter().chain(std::iter::repeat_n(String::new(), 5)).collect());
+        }
     }
     table
 }

@@ -6,6 +6,7 @@ use crate::place::Site;
 use crate::steps::StepArgs;
 use clap::ValueEnum;
 use headsaw::plan::{self, CutRequest, HeadSteps, Plan};
+use headsaw::spec::cluster::Link;
 use headsaw::spec::model::ModelSpec;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub struct CutArgs {
     /// Chunks and steps.
     #[command(flatten)]
     pub steps: StepArgs,
-    /// How parts are brought together; both give the same bits. auto is reduce for now [default: auto]
+    /// How parts are brought together; both give the same bits. auto is the faster one by prediction [default: reduce]
     #[arg(long, value_name = "HOW")]
     pub exchange: Option<ExchangeArg>,
     /// Micro-batches one at a time, or following each other through the stages [default: pipelined]
@@ -52,6 +53,10 @@ pub struct CutArgs {
     /// How the KV cache keeps K and V [default: f16, or f32 with --dtype f32]
     #[arg(long, value_name = "TYPE")]
     pub kv_dtype: Option<KvDtypeArg>,
+    /// A network between the devices, to be felt in runs and counted in predictions: rate and latency, as 1Gbit/s,50us
+    /// [default: none, or what the cluster's file says]
+    #[arg(long, value_name = "RATE,LATENCY")]
+    pub link: Option<Link>,
     /// A plan file (- for standard input); the flags above override it
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
@@ -79,7 +84,7 @@ pub enum ExchangeArg {
     Reduce,
     /// Quantised parts of vectors are gathered: four exchanges a layer
     Gather,
-    /// reduce, for now
+    /// The faster of the two by prediction, where there is something to foretell
     Auto,
 }
 
@@ -148,6 +153,20 @@ pub struct CutJson {
     kv_dtype: KvDtype,
     steps: Option<HeadSteps>,
     cluster: Option<String>,
+    link: Option<LinkJson>,
+}
+
+/// A link as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub struct LinkJson {
+    bytes_per_second: f64,
+    latency_seconds: f64,
+}
+
+impl From<Link> for LinkJson {
+    fn from(link: Link) -> LinkJson {
+        LinkJson { bytes_per_second: link.rate.0, latency_seconds: link.latency.0 }
+    }
 }
 
 impl CutJson {
@@ -170,7 +189,13 @@ impl CutJson {
             kv_dtype: plan.workload.numerics.kv,
             steps: plan.steps.clone(),
             cluster: plan.cluster.clone(),
+            link: None,
         }
+    }
+
+    /// The same over a link.
+    pub fn over(self, link: Option<Link>) -> CutJson {
+        CutJson { link: link.map(LinkJson::from), ..self }
     }
 
     /// The same where several sequences go through together: of each so many tokens.

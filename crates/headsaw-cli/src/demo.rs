@@ -1,12 +1,14 @@
 //! `headsaw demo`: eight heads on four devices, and the same bits as uncut.
 
-use crate::cluster;
+use crate::cluster::LOCAL;
+use crate::cut::LinkJson;
 use crate::engine::{self, ComputeArgs};
 use crate::error::Failure;
 use crate::interrupt::{self, Cleanly};
 use crate::lang::{Lang, Words};
 use crate::model::Model;
 use crate::output::{BAD, BOLD, GOOD, Screen, hex, print_json, styled};
+use crate::place::Site;
 use crate::report::{DeviceJson, devices_json, devices_table};
 use crate::stream::Text;
 use crate::table::{Table, facts};
@@ -15,6 +17,7 @@ use headsaw::grain::{LOSS, Question, Speedups, grain};
 use headsaw::lower::lower;
 use headsaw::plan::{self, CutRequest, Exchange, Flow as HeadFlow, HeadSteps, Order, Overlap, Plan};
 use headsaw::simulate::{Rounds, simulate};
+use headsaw::spec::cluster::{Cluster, Link, Links};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::units::Bytes;
 use headsaw::verify;
@@ -32,6 +35,7 @@ use std::time::Instant;
 #[command(after_help = "Examples:
   headsaw demo
   headsaw demo --lang zh
+  headsaw demo --link 100Mbit/s,50us
   headsaw demo -p 'And it came to pass' --json")]
 pub struct Args {
     /// Language [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
@@ -46,6 +50,9 @@ pub struct Args {
     /// Seed of the draw
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// A network between the devices, to be felt and counted in: rate and latency, as 1Gbit/s,50us [default: none]
+    #[arg(long, value_name = "RATE,LATENCY")]
+    link: Option<Link>,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -69,6 +76,7 @@ struct Json {
     /// The cut run, all tokens: as simulated with the figures of `local`, and as it was.
     predicted_seconds: f64,
     measured_seconds: f64,
+    link: Option<LinkJson>,
     prompt: String,
     text: String,
     devices: Vec<DeviceJson>,
@@ -139,6 +147,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
             speedups,
             predicted_seconds: cut.predicted_seconds.iter().sum(),
             measured_seconds: cut.measured_seconds.iter().sum(),
+            link: args.link.map(LinkJson::from),
             prompt: args.prompt.clone(),
             text: cut.text,
             devices: devices_json(&cut.devices),
@@ -203,15 +212,21 @@ impl<'a> Stage<'a> {
         let flow =
             HeadFlow { cut: "3".parse().map_err(Failure::failed)?, chunk: 1, interleave: 1, overlap: Overlap::Heads };
         let plan = Plan { lanes: STEPS, steps: Some(HeadSteps::in_turn(flow, STEPS)), ..plan.clone() };
-        let cluster = cluster::find(&format!("localx{}", plan.devices.len()))?;
+        let cluster = self.cluster(&plan)?;
         let rounds = Rounds::prompt_chunks(1, self.prompt.len() as u32, 1, 0);
         let question = Question { plan: &plan, cluster: &cluster, rounds: &rounds, loss: LOSS };
         Ok(grain(&question).map_err(Failure::failed)?.speedups)
     }
 
+    /// This machine as so many devices, with the link between them.
+    fn cluster(&self, plan: &Plan) -> Result<Cluster, Failure> {
+        let site = Site::find(&format!("{LOCAL}x{}", plan.devices.len()))?;
+        Ok(site.over(self.args.link)?.cluster)
+    }
+
     /// What a simulation says of a run: the prompt, and so many tokens after the first.
     fn predicted(&self, plan: &Plan, tokens: u64) -> Result<[f64; 2], Failure> {
-        let cluster = cluster::find(&format!("localx{}", plan.devices.len()))?;
+        let cluster = self.cluster(plan)?;
         let prompt = Load { sequences: 1, tokens: self.prompt.len() as u32, past: 0 };
         let later = (0..tokens as u32).map(|i| Load { sequences: 1, tokens: 1, past: prompt.tokens + i });
         let rounds = Rounds(std::iter::once(prompt).chain(later).map(|load| vec![load]).collect());
@@ -225,7 +240,8 @@ impl<'a> Stage<'a> {
         self.screen.show(&format!("{}\n  {}", styled(BOLD, heading), indented(&self.args.prompt)))?;
         let mut engine = engine::load(engine::weights(&self.model)?, plan, self.args.compute.compute()?)?;
         let sampling = Sampling { temperature: 0.6, top_k: 40, top_p: 1.0, seed: self.args.seed };
-        let options = Options { sampling, ..Options::greedy(self.args.tokens as usize) };
+        let links = self.args.link.map_or_else(Links::default, Links::all);
+        let options = Options { sampling, links, ..Options::greedy(self.args.tokens as usize) };
         let mut text = Text::default();
         let mut failure = None;
         let cleanly = Cleanly::begin();

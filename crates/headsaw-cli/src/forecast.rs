@@ -1,17 +1,18 @@
 //! What `simulate` and `grain` are asked: a plan or a cut of a model, on a cluster, and what goes through it.
 
+use crate::auto::{self, Arm, Auto, Made};
 use crate::cluster::LOCAL;
 use crate::cut::{CutArgs, CutJson, Demand};
 use crate::error::{Failure, both};
 use crate::place::{self, ClusterArgs, Site};
 use crate::played::{ACTIONS_MOST, Lowered, Played, has_own};
 use crate::scene::{Phase, Scene};
-use crate::steps::{OverlapArg, interleave};
+use crate::steps::{StepArgs, heads_of_a_device, interleave};
 use crate::subject::Subject;
 use crate::verify::refuse;
 use headsaw::plan::{Order, Overlap, Plan};
 use headsaw::simulate::Rounds;
-use headsaw::spec::cluster::{Cluster, DeviceId};
+use headsaw::spec::cluster::{Cluster, DeviceId, Link};
 use headsaw::verify;
 
 /// What is to be foretold.
@@ -51,6 +52,10 @@ pub struct Forecast {
     pub scene: Scene,
     /// What each slot carries, round by round.
     pub rounds: Rounds,
+    /// What of the plan was left open, and why it is so.
+    pub auto: Option<Auto>,
+    /// The link that joins all devices.
+    pub link: Option<Link>,
 }
 
 impl ForecastArgs {
@@ -64,6 +69,7 @@ impl ForecastArgs {
         let subject = Subject::find(&self.subject, &self.cut);
         let site = self.cluster.site(subject.as_ref().ok().and_then(Subject::named));
         let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
+        let site = site.and_then(|site| site.over(self.cut.link));
         let subject = match subject {
             Ok(subject) => subject,
             Err(failure) => return Err(failure.beside(site.err())),
@@ -73,6 +79,18 @@ impl ForecastArgs {
     }
 
     fn resolve_found(&self, subject: &Subject, site: Result<Site, Failure>) -> Result<Forecast, Failure> {
+        let (mut forecast, site) = self.made(subject, site)?;
+        let replicas = self.replicas(&forecast);
+        if auto::asked(&self.cut) && replicas.is_ok() {
+            forecast = self.fastest(subject, forecast, &site);
+        }
+        let held = self.holds_together(&forecast.plan, &site);
+        (forecast.replicas, ()) = both(replicas, held)?;
+        Ok(forecast)
+    }
+
+    /// The plan of the flags, and what goes through it; what is left open is as usual.
+    fn made(&self, subject: &Subject, site: Result<Site, Failure>) -> Result<(Forecast, Site), Failure> {
         let demand = self.demand(subject);
         let plan = subject.plan(&self.cut, demand.as_ref().ok().map(|(demand, _)| *demand), site.as_ref().ok());
         let (site, ((_, prompt), plan)) = both(site, both(demand, plan))?;
@@ -81,16 +99,36 @@ impl ForecastArgs {
             self.holds_together(&plan, &site)?; // before its numbers are used
         }
         let scene = Scene::of(self, &plan, subject.base().is_some(), prompt);
-        let (rounds, cluster) = (Rounds(Vec::new()), site.cluster.clone());
-        let mut forecast = Forecast { plan, cluster, replicas: 1, scene, rounds };
+        let (rounds, cluster, link) = (Rounds(Vec::new()), site.cluster.clone(), site.link());
+        let mut forecast = Forecast { plan, cluster, replicas: 1, scene, rounds, auto: None, link };
         forecast.shape()?;
-        let replicas = self.replicas(&forecast);
-        if self.cut.steps.overlap == Some(OverlapArg::Auto) && replicas.is_ok() {
-            forecast = forecast.fastest()?;
+        Ok((forecast, site))
+    }
+
+    /// Of all that the flags leave open the fastest that fits; as it is where none does.
+    fn fastest(&self, subject: &Subject, usual: Forecast, site: &Site) -> Forecast {
+        let planned = subject.base().is_some_and(|plan| plan.steps.is_some());
+        let arms = auto::arms(&self.cut, planned, heads_of_a_device(&usual.plan), site.gpu().is_none());
+        let found = auto::fastest(&arms, |arm| {
+            let forecast = self.with(subject, site, arm)?;
+            let seconds = forecast.play().ok()?.seconds();
+            let overlap = forecast.plan.steps.as_ref().map_or(Overlap::None, |steps| steps.overlap);
+            let cost = 1.0 / forecast.tokens_per_second(seconds);
+            Some(Made { exchange: forecast.plan.exchange, overlap, seconds, cost, made: forecast })
+        });
+        found.map_or(usual, |(auto, forecast)| Forecast { auto: Some(auto), ..forecast })
+    }
+
+    /// One of the ways, where it fits.
+    fn with(&self, subject: &Subject, site: &Site, arm: &Arm) -> Option<Forecast> {
+        let overlap = if arm.whole { None } else { self.cut.steps.overlap };
+        let steps = StepArgs { overlap, chunk: arm.chunk, ..self.cut.steps.clone() };
+        let cut = CutArgs { exchange: arm.exchange, steps, ..self.cut.clone() };
+        let (forecast, _) = ForecastArgs { cut, ..self.clone() }.made(subject, Ok(site.clone())).ok()?;
+        match arm.overlap.filter(|_| !arm.whole) {
+            Some(overlap) => forecast.with_overlap(overlap).ok(),
+            None => forecast.unfit().is_none().then_some(forecast),
         }
-        let held = self.holds_together(&forecast.plan, &site);
-        (forecast.replicas, ()) = both(replicas, held)?;
-        Ok(forecast)
     }
 
     fn holds_together(&self, plan: &Plan, site: &Site) -> Result<(), Failure> {
@@ -192,19 +230,6 @@ impl Forecast {
         found.or_else(|| self.lowered().err().map(|_| Unfit::At("actions to simulate".into())))
     }
 
-    /// Of the three overlaps the fastest that fits; as it is where none does.
-    fn fastest(self) -> Result<Forecast, Failure> {
-        let mut best: Option<(f64, Forecast)> = None;
-        for overlap in OVERLAPS {
-            let Ok(other) = self.with_overlap(overlap) else { continue };
-            let rate = other.tokens_per_second(other.play()?.seconds());
-            if best.as_ref().is_none_or(|(most, _)| rate > *most) {
-                best = Some((rate, other));
-            }
-        }
-        Ok(best.map_or(self, |(_, forecast)| forecast))
-    }
-
     /// Tokens that one replica makes or reads a second.
     pub fn tokens_per_second(&self, seconds: f64) -> f64 {
         self.scene.tokens() as f64 / seconds
@@ -218,7 +243,7 @@ impl Forecast {
 
     /// The plan for scripts.
     pub fn cut(&self) -> CutJson {
-        CutJson::of(&self.plan).in_chunks_of(self.prompt_chunk())
+        CutJson::of(&self.plan).over(self.link).in_chunks_of(self.prompt_chunk())
     }
 
     /// Plays the plan.

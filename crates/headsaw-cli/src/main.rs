@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod auto;
 mod bench;
 mod calibrate;
 mod cluster;
@@ -13,6 +14,7 @@ mod draw;
 mod engine;
 mod error;
 mod forecast;
+mod foretell;
 mod form;
 mod grain;
 mod inspect;

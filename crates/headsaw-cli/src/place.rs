@@ -6,7 +6,7 @@ use crate::error::Failure;
 use crate::output::counted;
 use crate::progress::Waiting;
 use headsaw::plan::Plan;
-use headsaw::spec::cluster::{Cluster, DeviceId, DeviceKind, Prices};
+use headsaw::spec::cluster::{Cluster, DeviceId, DeviceKind, Link, Prices};
 use headsaw::spec::short;
 use headsaw::verify::{self, Violation};
 
@@ -25,6 +25,8 @@ pub struct Site {
     pub given: String,
     /// What it is.
     pub cluster: Cluster,
+    /// The link that was laid over it.
+    link: Option<Link>,
 }
 
 impl ClusterArgs {
@@ -42,14 +44,33 @@ impl Site {
     /// Finds a cluster.
     pub fn find(given: &str) -> Result<Site, Failure> {
         let cluster = cluster::find(given).map_err(|failure| told_at("--cluster ", failure))?;
-        Ok(Site { given: given.into(), cluster })
+        Ok(Site { given: given.into(), cluster, link: None })
     }
 
     /// Finds the cluster that a plan names.
     fn planned(file: &str, given: &str) -> Result<Site, Failure> {
         let cluster = cluster::find_planned(given);
         let cluster = cluster.map_err(|failure| told_at(&format!("{file}: field cluster: "), failure))?;
-        Ok(Site { given: given.into(), cluster })
+        Ok(Site { given: given.into(), cluster, link: None })
+    }
+
+    /// The same with a link between all devices, where one is given: threads of a machine have none of their own.
+    pub fn over(mut self, link: Option<Link>) -> Result<Site, Failure> {
+        let Some(link) = link else { return Ok(self) };
+        if let Some(kind) = self.gpu() {
+            return Err(Failure::Input(format!(
+                "--link {link}: a link is laid between threads of a machine (--cluster local, or a file of headsaw \
+                 calibrate); those of {} are the levels of its file, see headsaw inspect {}: leave it out",
+                kind.name, kind.name
+            )));
+        }
+        self.cluster.levels.iter_mut().for_each(|level| level.link = Some(link));
+        Ok(Site { link: Some(link), ..self })
+    }
+
+    /// The link that joins all devices.
+    pub fn link(&self) -> Option<Link> {
+        self.cluster.levels.last().and_then(|level| level.link)
     }
 
     /// `local` without a count is cut into as many devices as the plan has.
@@ -58,7 +79,7 @@ impl Site {
             return Ok(self);
         }
         let sized = Site::find(&format!("{LOCAL}x{}", plan.devices.len()))?;
-        Ok(Site { given: self.given, ..sized })
+        Site { given: self.given, ..sized }.over(self.link)
     }
 
     /// The kind of the first device, where it is a GPU: its lanes are those of its kind.

@@ -148,7 +148,7 @@ pub fn has_own(group: &DeviceGroup) -> bool {
 }
 
 /// All of a trace, or the third round of a generation: from the end of the second to its own.
-fn window(trace: &Trace, phase: Phase) -> (f64, f64) {
+pub fn window(trace: &Trace, phase: Phase) -> (f64, f64) {
     let (start, end) = trace.ends();
     if phase == Phase::Prefill {
         return (start.0, end.0);

@@ -1,11 +1,14 @@
 //! `headsaw run`: prompts through a cut model.
 
+use crate::auto::Auto;
 use crate::cut::{CutArgs, CutJson, Demand};
 use crate::engine::{self, ComputeArgs};
 use crate::error::Failure;
+use crate::foretell::{Expected, Ground};
 use crate::interrupt::{self, Cleanly};
 use crate::model::Model;
 use crate::output::{self, BOLD, hex, print, print_json, say, styled};
+use crate::place::ClusterArgs;
 use crate::progress::Progress;
 use crate::prompts::{self, PromptArgs};
 use crate::report::{DeviceJson, PhaseJson, devices_json, finish_word, summary};
@@ -26,6 +29,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   headsaw run demo -p 'In the beginning' --tp 4
   headsaw run model.gguf -p 'Once upon a time' -n 64 --tp 3 --pp 2 --json
+  headsaw run model.gguf -p 'Once upon a time' --tp 2 --link 1Gbit/s,50us --exchange auto
   headsaw run model.gguf --prompts questions.txt --temperature 0.7 --seed 1
   echo 'The capital of France is' | headsaw run model.gguf -p - --stop '\\n' -n 16")]
 pub struct Args {
@@ -47,6 +51,8 @@ pub struct Args {
     /// Write every logit that was sampled from: safetensors, f32, a tensor [tokens, V] a prompt
     #[arg(long, help_heading = "Generation", value_name = "FILE")]
     logits: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     #[command(flatten)]
     cut: CutArgs,
     #[command(flatten)]
@@ -77,6 +83,7 @@ const TOKENS: u32 = 128;
 struct Json<'a> {
     model: &'a str,
     cut: CutJson,
+    auto: Option<Auto>,
     kernels: &'a str,
     outputs: Vec<OutputJson<'a>>,
     logits_digest: String,
@@ -112,8 +119,9 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let tokenizer = Tokenizer::from_model(file).map_err(Failure::input)?;
     let ids = prompts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<Vec<_>, _>>();
     let work = Work { ids: ids.map_err(Failure::input)?, tokenizer, prompts, stops: stops(&args.stop)? };
-    let (plan, tokens) = plan(args, &model, &work)?;
-    let options = options(args, tokens, &work)?;
+    let ground = Ground::find(&args.cluster, &args.cut)?;
+    let (plan, tokens, auto) = plan(args, &model, &work, &ground)?;
+    let options = Options { links: ground.links(), ..options(args, tokens, &work)? };
     let compute = args.compute.compute()?;
     let kernels = compute.name();
     let mut engine = engine::load(file, &plan, compute)?;
@@ -127,7 +135,8 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     if json {
         print_json(&Json {
             model: &plan.model.name,
-            cut: CutJson::of(&plan),
+            cut: CutJson::of(&plan).over(ground.link()),
+            auto,
             kernels,
             outputs: outputs(&work, &report, &texts),
             logits_digest: hex(&report.logits_digest),
@@ -167,7 +176,7 @@ fn stops(given: &[String]) -> Result<Vec<String>, Failure> {
 }
 
 /// The plan, and how many tokens each prompt gets.
-fn plan(args: &Args, model: &Model, work: &Work) -> Result<(Plan, u32), Failure> {
+fn plan(args: &Args, model: &Model, work: &Work, ground: &Ground) -> Result<(Plan, u32, Option<Auto>), Failure> {
     let lengths = work.ids.iter().map(Vec::len);
     let longest = lengths.clone().max().unwrap_or(0);
     let base = args.cut.base(model)?;
@@ -189,7 +198,10 @@ fn plan(args: &Args, model: &Model, work: &Work) -> Result<(Plan, u32), Failure>
     }
     let demand =
         Demand { sequences: work.ids.len() as u32, prompt: longest as u32, context: longest as u32 + tokens - 1 };
-    Ok((args.cut.plan(model, base, Some(demand))?, tokens))
+    let (sequences, prompt) = (demand.sequences, demand.prompt);
+    let expected = Expected { sequences, prompt, tokens: tokens - 1, past: prompt + tokens / 2 };
+    let (plan, auto) = ground.plan(&args.cut, expected, |cut| cut.plan(model, base.clone(), Some(demand)))?;
+    Ok((plan, tokens, auto))
 }
 
 fn options(args: &Args, tokens: u32, work: &Work) -> Result<Options, Failure> {

@@ -1,5 +1,6 @@
 //! `headsaw simulate`: what a cut would take on a cluster.
 
+use crate::auto::Auto;
 use crate::cut::CutJson;
 use crate::error::Failure;
 use crate::forecast::{Forecast, ForecastArgs, OVERLAPS, Unfit};
@@ -28,6 +29,7 @@ use serde::Serialize;
   headsaw simulate eight-heads --cluster h100x4 --steps 3 --chunk 1 --gantt
   headsaw simulate llama-3.1-8b --cluster h100x8 --tp 8 -o trace.pftrace
   headsaw simulate smollm2-135m --tp 2 --steps 3 -o predicted.trace
+  headsaw simulate demo --tp 2 --prompt 256 --link 1Gbit/s,50us --exchange auto --overlap auto
   headsaw simulate plan.json --prompt 4096 --json")]
 pub struct Args {
     #[command(flatten)]
@@ -56,6 +58,7 @@ struct Json<'a> {
     devices: Vec<DeviceJson>,
     steps: Vec<StepJson>,
     overlaps: Vec<OverlapJson>,
+    auto: Option<&'a Auto>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +93,7 @@ struct OverlapJson {
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     args.picture.check()?;
     let forecast = args.forecast.resolve()?;
+    forecast.auto.iter().for_each(Auto::tell);
     let waiting = Waiting::begin("simulating");
     let played = forecast.play()?;
     let overlaps = overlaps(&forecast, &played)?;
@@ -153,6 +157,7 @@ fn report<'a>(forecast: &'a Forecast, played: &Played, overlaps: Vec<Tried>) -> 
         devices: devices(forecast, played),
         steps: steps.collect(),
         overlaps: overlaps.into_iter().filter_map(|(_, tried)| tried.ok()).collect(),
+        auto: forecast.auto.as_ref(),
     }
 }
 

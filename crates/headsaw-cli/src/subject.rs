@@ -80,7 +80,7 @@ impl Subject {
 
     /// The plan with the flags on top and the cluster that it is for; all that is wrong with either.
     pub fn placed(&self, cut: &CutArgs, cluster: &ClusterArgs) -> Result<(Plan, Option<Site>), Failure> {
-        let site = cluster.site(self.named());
+        let site = cluster.site(self.named()).and_then(|site| site.map(|site| site.over(cut.link)).transpose());
         let plan = self.plan(cut, None, site.as_ref().ok().and_then(Option::as_ref));
         let (site, plan) = both(site, plan)?;
         let site = site.map(|site| site.sized(&plan)).transpose()?;

@@ -170,7 +170,7 @@ fn find(args: &Args) -> Result<(Plan, Option<Site>), Failure> {
 fn report<'a>(args: &Args, plan: &'a Plan, program: Option<&Program>, violations: &[Violation]) -> Json<'a> {
     Json {
         model: &plan.model.name,
-        cut: CutJson::of(plan),
+        cut: CutJson::of(plan).over(args.cut.link),
         sound: violations.is_empty(),
         memory_followed: program.is_some_and(verify::follows_memory),
         violations: violations.iter().map(ViolationJson::of).collect(),

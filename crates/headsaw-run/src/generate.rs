@@ -365,7 +365,7 @@ fn check(file: &ModelFile, plan: &Plan) -> Result<(), RunError> {
 }
 
 /// What plans can say and simulations follow, but no kernel here does.
-fn not_yet(plan: &Plan) -> Vec<Violation> {
+pub fn not_yet(plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
     if let Some(steps) = plan.steps.as_ref().filter(|steps| steps.cut != steps.cut.attend_whole()) {
         let expected = format!("{}: score, softmax and context are one kernel here", steps.cut.attend_whole());
