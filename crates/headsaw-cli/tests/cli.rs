@@ -2,6 +2,8 @@
 
 #[path = "cli/edited.rs"]
 mod edited;
+#[path = "cli/links.rs"]
+mod links;
 #[path = "cli/traces.rs"]
 mod traces;
 

@@ -9,6 +9,7 @@ use headsaw::spec::cluster::{DeviceId, Link, Links, read};
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::units::{Bytes, BytesPerSecond, Seconds};
+use headsaw::verify;
 use proptest::prelude::*;
 
 /// A second for each attention, nothing for the rest: what is left is the links'.
@@ -77,7 +78,10 @@ fn plan(tp: u32, pp: u32, lanes: u32, exchange: Exchange) -> Plan {
 
 fn seconds(plan: &Plan, cost: &Made) -> f64 {
     let load = Load { sequences: 1, tokens: TOKENS, past: 0 };
-    simulate(&lower(plan), cost, &Rounds::equal(load, 1)).unwrap().seconds().0
+    let program = lower(plan);
+    let trace = simulate(&program, cost, &Rounds::equal(load, 1)).unwrap();
+    assert_eq!(verify::trace(&program, &trace), vec![]);
+    trace.seconds().0
 }
 
 fn near(got: f64, expected: f64) {

@@ -24,8 +24,8 @@ impl Patience {
     }
 }
 
-/// A sleeper wakes this long before its time and gives way for the rest: threads are woken some 50 µs late on Linux (timer
-/// slack, prctl(2)).
+/// A sleeper is called this long before its time, and spins for the rest: threads are woken some 50 µs late on Linux (timer
+/// slack, prctl(2)), so that is some µs. To give way instead may cost milliseconds where another thread wants the core.
 const EARLY_NANOS: u64 = 60_000;
 
 /// Wakes those who sleep until something changes. Whoever changes something rings.
@@ -102,7 +102,7 @@ impl Bell {
             if self.is_stopped() {
                 return Err(Stopped);
             }
-            yield_now();
+            spin_loop();
         }
         Ok(())
     }
