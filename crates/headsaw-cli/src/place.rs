@@ -13,8 +13,9 @@ use headsaw::verify::{self, Violation};
 /// What the devices are.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ClusterArgs {
-    /// What the devices are: a preset with a count (h100x8), a TOML file, or local [default: the plan's]
-    #[arg(long, value_name = "CLUSTER")]
+    /// What the devices are: a preset with a count (h100x8), a TOML file, or local [default: the plan's; for run and bench
+    /// local]
+    #[arg(long, value_name = "CLUSTER", help_heading = "The cut")]
     pub cluster: Option<String>,
 }
 
