@@ -15,7 +15,7 @@ use headsaw::verify::{self, Violation};
 pub struct ClusterArgs {
     /// What the devices are: a preset with a count (h100x8), a TOML file, or local [default: the plan's; for run and bench
     /// local]
-    #[arg(long, value_name = "CLUSTER", help_heading = "The cut")]
+    #[arg(long, value_name = "CLUSTER")]
     pub cluster: Option<String>,
 }
 

@@ -36,6 +36,8 @@ pub struct Args {
     /// GGUF file or Hugging Face folder; demo is the model inside headsaw
     model: String,
     #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
     prompts: PromptArgs,
     /// Tokens to generate for each prompt [default: 128, or what the context has room for]
     #[arg(short = 'n', long, help_heading = "Generation", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -51,8 +53,6 @@ pub struct Args {
     /// Write every logit that was sampled from: safetensors, f32, a tensor [tokens, V] a prompt
     #[arg(long, help_heading = "Generation", value_name = "FILE")]
     logits: Option<PathBuf>,
-    #[command(flatten)]
-    cluster: ClusterArgs,
     #[command(flatten)]
     cut: CutArgs,
     #[command(flatten)]
