@@ -29,13 +29,31 @@ pub fn run() -> Result<()> {
             files.push(file);
         }
     }
+    files.extend(beside(&folder)?);
     check(Command::new(python).arg(root().join("xtask/peers/perfetto_decode.py")).args(files))
 }
 
+/// Two traces in one file.
+fn beside(folder: &Path) -> Result<Vec<PathBuf>> {
+    let [one, other] = ["one.trace", "other.trace"].map(|name| folder.join(name));
+    draw(CASES[0], &one)?;
+    draw(&CASES[0].replace("h100x4", "a100x4"), &other)?;
+    let files = ["both.pftrace", "both.json"].map(|name| folder.join(name));
+    for file in &files {
+        check(headsaw("draw").arg(&one).arg("--beside").arg(&other).arg("-o").arg(file))?;
+    }
+    Ok(files.to_vec())
+}
+
 fn draw(case: &str, file: &Path) -> Result<()> {
+    check(headsaw("simulate").args(case.split(' ')).arg("-o").arg(file))
+}
+
+fn headsaw(verb: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).args(["run", "--quiet", "-p", "headsaw-cli", "--", "simulate"]);
-    check(command.args(case.split(' ')).arg("-o").arg(file).stdout(std::process::Stdio::null()))
+    command.current_dir(root()).args(["run", "--quiet", "-p", "headsaw-cli", "--", verb]);
+    command.stdout(std::process::Stdio::null());
+    command
 }
 
 /// A Python that has Perfetto's protos, kept beside the model.

@@ -63,7 +63,8 @@ fn beside() -> [Picture; 2] {
     for span in &mut trace.spans {
         (span.start, span.end) = (Seconds(span.start.0 + 1.0), Seconds(span.end.0 + 1.0));
     }
-    [example([0, 1, 2]), Picture::new(&program, &trace, Some(&rounds), View::default())]
+    let view = View { title: "The same, measured".into(), ..View::default() };
+    [example([0, 1, 2]), Picture::new(&program, &trace, Some(&rounds), view)]
 }
 
 #[test]

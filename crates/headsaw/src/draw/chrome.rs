@@ -2,6 +2,7 @@
 //!
 //! A process is a device, a thread a lane; times are microseconds with three decimals, so nothing overlaps by rounding.
 
+use super::together::prefixes;
 use super::{Bar, End, Picture, Row, nanoseconds};
 use crate::spec::cluster::DeviceId;
 use crate::trace::Source;
@@ -13,9 +14,9 @@ pub fn chrome(pictures: &[Picture]) -> String {
     text += &about(pictures).to_string();
     text += ",\n\"traceEvents\":[\n";
     let (mut events, mut first_flow) = (Vec::new(), 0);
-    for (number, picture) in (0..).zip(pictures) {
+    for ((number, picture), prefix) in (0..).zip(pictures).zip(prefixes(pictures)) {
         let from = pictures[0].window.0 - picture.window.0;
-        let part = Part { picture, first_process: number * PROCESSES, from, first_flow, told: pictures.len() > 1 };
+        let part = Part { picture, prefix, first_process: number * PROCESSES, from, first_flow };
         part.write(&mut events);
         first_flow += picture.flows.len() as u64;
     }
@@ -29,14 +30,14 @@ const PROCESSES: u32 = 1 << 20;
 /// One of the pictures.
 struct Part<'a> {
     picture: &'a Picture,
+    /// Before the names of its devices.
+    prefix: String,
     /// Added to the number of a device.
     first_process: u32,
     /// Added to seconds.
     from: f64,
     /// Added to the number of a flow.
     first_flow: u64,
-    /// Devices say which picture they belong to.
-    told: bool,
 }
 
 impl Part<'_> {
@@ -75,9 +76,8 @@ impl Part<'_> {
             let (pid, tid) = (self.process(row.device), row.number);
             events.push(format!(r#"{{"ph":"M","name":"{what}","pid":{pid},"tid":{tid},"args":{{{args}}}}}"#));
         };
-        let what = if self.told { format!("{}: ", source_word(self.picture)) } else { String::new() };
         for device in self.picture.devices() {
-            name(&device[0], "process_name", format!(r#""name":"{what}{}""#, device[0].device_name()));
+            name(&device[0], "process_name", format!(r#""name":"{}{}""#, self.prefix, device[0].device_name()));
             name(&device[0], "process_sort_index", format!(r#""sort_index":{}"#, self.process(device[0].device)));
             for row in device {
                 name(row, "thread_name", format!(r#""name":"{}""#, row.name()));
@@ -150,14 +150,6 @@ fn about(pictures: &[Picture]) -> serde_json::Value {
         about["beside"] = beside.into();
     }
     about
-}
-
-/// `predicted`, `measured`.
-fn source_word(picture: &Picture) -> &'static str {
-    match picture.source {
-        Source::Simulated => "predicted",
-        Source::Measured { .. } => "measured",
-    }
 }
 
 /// Nanoseconds as microseconds.

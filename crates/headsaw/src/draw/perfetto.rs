@@ -2,6 +2,7 @@
 //!
 //! A device is a track, its lanes and counters are tracks below it. Fields are named in [`field`] as the protos name them.
 
+use super::together::prefixes;
 use super::wire::Message;
 use super::{Bar, End, Kind, Picture, Row, nanoseconds};
 use crate::spec::cluster::DeviceId;
@@ -81,10 +82,10 @@ pub fn perfetto(pictures: &[Picture]) -> Vec<u8> {
         &new().number(packet::SEQUENCE_FLAGS, CLEARED).message(packet::INTERNED_DATA, &intern(&names)),
     );
     let mut first_flow = 0;
-    for (number, picture) in (0..).zip(pictures) {
+    for ((number, picture), prefix) in (0..).zip(pictures).zip(prefixes(pictures)) {
         let from = pictures[0].window.0 - picture.window.0;
-        let part = Part { picture, first_track: number << TRACK_BITS, from, first_flow, names: &names };
-        part.write(pictures.len() > 1, &mut file);
+        let part = Part { picture, prefix, first_track: number << TRACK_BITS, from, first_flow, names: &names };
+        part.write(&mut file);
         first_flow += picture.flows.len() as u64;
     }
     file.finish()
@@ -96,6 +97,8 @@ type Names = BTreeMap<(Kind, u32, u32), (u64, String)>;
 /// One of the pictures.
 struct Part<'a> {
     picture: &'a Picture,
+    /// Before its title and the names of its devices.
+    prefix: String,
     /// Added to the number of a track.
     first_track: u64,
     /// Added to seconds.
@@ -154,8 +157,8 @@ fn track(uuid: u64, name: &str, parent: Option<u64>, rank: u64) -> Message {
 }
 
 impl Part<'_> {
-    fn write(&self, told: bool, file: &mut Message) {
-        for track in self.tracks(told) {
+    fn write(&self, file: &mut Message) {
+        for track in self.tracks() {
             file.push(trace::PACKET, &new().message(packet::TRACK_DESCRIPTOR, &track));
         }
         self.spans(file);
@@ -176,18 +179,18 @@ impl Part<'_> {
         self.below(row.device, LANES + u64::from(row.number))
     }
 
-    /// The picture with its devices and lanes; of several each says first what it is.
-    fn tracks(&self, told: bool) -> Vec<Message> {
+    /// The picture with its devices and lanes.
+    fn tracks(&self) -> Vec<Message> {
         let (picture, root) = (self.picture, self.first_track | PICTURE);
         let said = picture.summary() + &picture.omission().map(|left_out| format!(" {left_out}")).unwrap_or_default();
-        let title = if told { format!("{} {}", picture.summary(), picture.title) } else { picture.title.clone() };
+        let named = |name: &str| format!("{}{name}", self.prefix);
         let rank = self.first_track >> TRACK_BITS;
-        let mut tracks = vec![track(root, &title, None, rank).text(descriptor::DESCRIPTION, &said)];
+        let mut tracks = vec![track(root, &named(&picture.title), None, rank).text(descriptor::DESCRIPTION, &said)];
         let counts = |unit| Message::default().number(counter::UNIT, unit);
         for (rank, device) in (0..).zip(picture.devices()) {
             let id = device[0].device;
             let parent = Some(self.below(id, SELF));
-            tracks.push(track(self.below(id, SELF), &device[0].device_name(), Some(root), rank));
+            tracks.push(track(self.below(id, SELF), &named(&device[0].device_name()), Some(root), rank));
             let lane = |row: &Row| track(self.lane(row), &row.name(), parent, LANES + u64::from(row.number));
             tracks.extend(device.iter().map(lane));
             let busy = track(self.below(id, BUSY), "busy lanes", parent, BUSY);

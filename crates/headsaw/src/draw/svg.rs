@@ -30,7 +30,9 @@ pub fn svg(pictures: &[Picture]) -> String {
     let mut page = Page { body: String::new(), y: MARGIN, seconds: together.seconds };
     page.words("text title", LETTER + 1.4, together.title());
     for picture in &together.pictures {
-        page.words("text", LETTER, &picture.summary());
+        let (title, summary) = together.above(picture);
+        title.into_iter().for_each(|title| page.words("text bold", LETTER, title));
+        page.words("text", LETTER, &summary);
         page.y += 6.0;
         page.chart(picture);
     }

@@ -57,7 +57,9 @@ pub fn terminal(pictures: &[Picture], width: usize) -> Vec<Line> {
     let frame = Frame { gutter, columns, seconds: together.seconds };
     let mut lines = vec![words(Part::Title, together.title())];
     for picture in &together.pictures {
-        lines.extend(wrapped(&picture.summary(), width));
+        let (title, summary) = together.above(picture);
+        lines.extend(title.map(|title| words(Part::Title, title)));
+        lines.extend(wrapped(&summary, width));
         lines.push(Vec::new());
         lines.extend(chart(picture, frame));
         lines.push(Vec::new());

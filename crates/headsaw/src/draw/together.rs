@@ -1,6 +1,7 @@
 //! Pictures below each other: one scale of time, one legend.
 
 use super::{Colour, Kind, Picture};
+use crate::trace::Source;
 use std::borrow::Cow;
 
 /// Pictures that are drawn below each other.
@@ -32,6 +33,12 @@ impl<'a> Together<'a> {
         self.pictures.first().map_or("", |picture| &picture.title)
     }
 
+    /// What stands above a picture: its title, where it is another than the headline; and its summary.
+    pub fn above<'b>(&self, picture: &'b Picture) -> (Option<&'b str>, String) {
+        let other = !picture.title.is_empty() && picture.title != self.title();
+        (other.then_some(&*picture.title), picture.summary())
+    }
+
     /// Kinds of actions that take time, in the order of a layer.
     pub fn kinds(&self) -> Vec<Kind> {
         union(self.pictures.iter().flat_map(|picture| picture.kinds()))
@@ -46,6 +53,19 @@ impl<'a> Together<'a> {
         }
         (union(entries.into_iter()), again)
     }
+}
+
+/// What stands before the names of each picture's devices, where there are several.
+pub(super) fn prefixes(pictures: &[Picture]) -> Vec<String> {
+    let measured = |picture: &Picture| matches!(picture.source, Source::Measured { .. });
+    let apart = pictures.len() == 2 && measured(&pictures[0]) != measured(&pictures[1]);
+    let prefix = |(number, picture): (usize, &Picture)| match pictures.len() {
+        0 | 1 => String::new(),
+        _ if apart && measured(picture) => "measured: ".into(),
+        _ if apart => "predicted: ".into(),
+        _ => format!("{}: ", number + 1),
+    };
+    pictures.iter().enumerate().map(prefix).collect()
 }
 
 fn union<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
