@@ -401,8 +401,8 @@ fn what_can_not_be_simulated_is_refused() {
         refused(&["simulate", &plan], "expected 1 to ");
         refused(&["simulate", &plan, "--for", "decode"], "expected 1 to ");
     }
-    refused(&["run", "demo", "-p", "x", "--steps", "3"], "a step cut is simulated, it does not run yet");
-    refused(&["bench", "demo", "--chunk", "1"], "a step cut is simulated, it does not run yet");
+    refused(&["run", "demo", "-p", "x", "--steps", "5"], "score, softmax and context are one kernel here");
+    refused(&["bench", "demo", "--steps", "project|score|softmax+context|merge"], "are one kernel here");
 }
 
 #[test]

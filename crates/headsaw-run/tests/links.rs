@@ -1,6 +1,6 @@
 //! Shaped links between devices: they cost time, never a bit, and a run that ends does not wait for them.
 
-use headsaw::plan::{CutRequest, Exchange, Order, cut};
+use headsaw::plan::{CutRequest, Exchange, Flow as HeadFlow, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::spec::cluster::{DeviceId, Links};
 use headsaw::spec::model::{Dtype, Family};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
@@ -16,12 +16,19 @@ fn model() -> ModelFile {
 }
 
 fn engine(file: &ModelFile, tp: u32, pp: u32, lanes: u32, exchange: Exchange) -> Engine {
+    load(file, &plan(file, tp, pp, lanes, exchange))
+}
+
+fn load(file: &ModelFile, plan: &Plan) -> Engine {
+    Engine::load(file, plan, compute::cpu(None).unwrap(), &mut |_| {}).unwrap()
+}
+
+fn plan(file: &ModelFile, tp: u32, pp: u32, lanes: u32, exchange: Exchange) -> Plan {
     let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
     let workload = Workload { batch: 1, tokens: 4, micros: 2, context: 64, sequences: 2, numerics };
     let order = Order::Pipelined;
     let request = CutRequest { tp, pp, device_weights: vec![], lanes, exchange, order };
-    let plan = cut(file.spec(), workload, &request).unwrap();
-    Engine::load(file, &plan, compute::cpu(None).unwrap(), &mut |_| {}).unwrap()
+    cut(file.spec(), workload, &request).unwrap()
 }
 
 fn over(link: &str, tokens: usize) -> Options {
@@ -43,6 +50,25 @@ fn a_link_changes_no_bit() {
             for link in ["100Mbit/s,20us", "1Gbit/s,0s", "1e17B/s,300us"] {
                 let got = run(&mut engine, &over(link, 5));
                 assert_eq!(got.outputs, expected, "tp {tp} pp {pp} lanes {lanes} {exchange:?} {link}");
+            }
+        }
+    }
+}
+
+/// With an exchange lane that waits while others compute.
+#[test]
+fn a_link_changes_no_bit_where_exchanges_hide() {
+    let file = model();
+    let expected = run(&mut engine(&file, 1, 1, 1, Exchange::Reduce), &Options::greedy(5)).outputs;
+    for exchange in [Exchange::Reduce, Exchange::Gather] {
+        for (overlap, cut, interleave) in [(Overlap::None, "3", 1), (Overlap::Heads, "3", 1), (Overlap::Tokens, "1", 2)]
+        {
+            let mut plan = plan(&file, 2, 1, 2, exchange);
+            let flow = HeadFlow { cut: cut.parse().unwrap(), chunk: 1, interleave, overlap };
+            plan.steps = Some(HeadSteps::in_turn(flow, 2));
+            let mut engine = load(&file, &plan);
+            for link in ["100Mbit/s,20us", "1GB/s,300us"] {
+                assert_eq!(run(&mut engine, &over(link, 5)).outputs, expected, "{exchange:?} {overlap:?} {link}");
             }
         }
     }
