@@ -1,7 +1,7 @@
 //! What hiding exchanges behind work gains where they take 30 to 50 % of the time: SmolLM2, a prompt of 512 tokens, tp 2, over
 //! a shaped link whose rate is chosen on the spot. All ways in turn, round by round; predicted beside measured.
 //!
-//! `HEADSAW_SMOLLM2=model.gguf cargo bench -p headsaw-run --bench overlap`. Prints tables for docs/performance.md. Other
+//! `HEADSAW_SMOLLM2=model.gguf cargo bench -p headsaw-run --bench overlap [-- ROUNDS]`. Prints tables for docs/performance.md. Other
 //! processes disturb the figures.
 
 use headsaw::cost::{Load, Priced};
@@ -20,6 +20,7 @@ use std::path::Path;
 
 const PROMPT: u32 = 512;
 const DEVICES: u32 = 2;
+/// Rounds where nobody says how many.
 const ROUNDS: usize = 15;
 /// Share of the time that exchanges take in the way that hides nothing.
 const SHARE: f64 = 0.40;
@@ -47,7 +48,8 @@ fn main() {
     println!("link {link}: {:.0} ms without it\n", 1e3 * alone);
     cluster.levels.iter_mut().for_each(|level| level.link = Some(link));
     let mut ways = ways(&file, &cluster);
-    measure(&mut ways, &Links::all(link));
+    let rounds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
+    measure(&mut ways, &Links::all(link), rounds.max(1));
     show(&ways, alone);
 }
 
@@ -123,9 +125,9 @@ fn run(engine: &mut Engine, links: &Links) -> Report {
 }
 
 /// All ways in turn, so that what disturbs one disturbs all; the first round is to warm up, and for the bits.
-fn measure(ways: &mut [Way], links: &Links) {
+fn measure(ways: &mut [Way], links: &Links, rounds: usize) {
     let mut digest = None;
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
         for way in ways.iter_mut() {
             let report = run(&mut way.engine, links);
             assert_eq!(
