@@ -73,8 +73,10 @@ fn numbers_of_the_text_are_printed_by_a_command_of_the_chapter() {
     let (mut held, mut wrong) = (0, Vec::new());
     for chapter in [chapters(&docs), chapters(&docs.join("zh"))].concat() {
         let text = fs::read_to_string(&chapter).expect("a chapter");
-        let printed = numbers(&blocks(&text));
-        for number in claims(&prose(&text)) {
+        let mut printed = numbers(&blocks(&text));
+        let (claims, quotients) = claims(&prose(&text));
+        printed.extend(quotients);
+        for number in claims {
             held += 1;
             if !printed.contains(&number) {
                 wrong.push(format!("{}: {number}", chapter.display()));
@@ -89,10 +91,8 @@ fn numbers_of_the_text_are_printed_by_a_command_of_the_chapter() {
 fn the_scanners_see_what_they_should() {
     assert_eq!(links("see [a](b.md#c), ![d](e.svg) and f(g)"), ["b.md#c", "e.svg"]);
     assert_eq!(numbers("1,847 actions, 1.50 × in h100x4 (.5) 12.0 µs, 6%."), [1847.0, 1.5, 0.5, 12.0, 6.0]);
-    assert_eq!(
-        claims("a 7 b, 1.5 times, 50 %; 3 × 2.\n\n4.5 + 3 = 7.5. 20 µs and 10%。又快 2.4 倍"),
-        [1.5, 50.0, 7.5, 20.0, 10.0, 2.4]
-    );
+    let text = "a 7 b, 1.5 times, 50 %; 3 × 2.\n\n4.5 + 3 = 7.5. 20 µs and 10%。又快 2.4 倍";
+    assert_eq!(claims(text).0, [1.5, 50.0, 7.5, 20.0, 10.0, 2.4]);
     let outline = Outline::of("# a\n```console\n$ x --lang en\ny\n```\n![b](img/c.svg)\n## d\n");
     assert_eq!((outline.headings, &outline.commands[..]), (2, &["$ x".to_string()][..]));
     assert_eq!(outline.figures, ["img/c.svg"]);
@@ -177,7 +177,7 @@ fn links(text: &str) -> Vec<String> {
 /// Words of a text, numbers and units apart.
 fn words(text: &str) -> Vec<String> {
     let spaced = text.replace('%', " % ").replace('×', " × ");
-    let between = |c: char| c.is_whitespace() || "()[];:：，、（）*`=".contains(c);
+    let between = |c: char| c.is_whitespace() || "()[];:：，、（）*`".contains(c);
     spaced.split(between).filter(|word| !word.is_empty()).map(String::from).collect()
 }
 
@@ -193,17 +193,34 @@ fn number(word: &str) -> Option<f64> {
 /// Units whose numbers are claims even without a decimal point.
 const UNITS: [&str; 6] = ["%", "µs", "ms", "times", "倍", "TFLOP/s"];
 
-/// Numbers of a text with a decimal point or a unit; of a sum only what comes out.
-fn claims(prose: &str) -> Vec<f64> {
-    let text = prose.replace("\n\n", ". ").replace('\n', " ").replace('。', ". ").replace("；", "; ");
-    let sentences = text.split(". ").map(|sentence| sentence.rsplit(" = ").next().unwrap_or_default());
-    let mut claims = Vec::new();
-    for sentence in sentences.filter(|sentence| !sentence.starts_with('|')) {
+/// Numbers of a text with a decimal point or a unit, and apart from them the right results of quotients `a ÷ b = c`. Of
+/// other sums only what comes out counts.
+fn claims(prose: &str) -> (Vec<f64>, Vec<f64>) {
+    let text = prose.replace("\n\n", ". ").replace('\n', " ").replace(['。', '；'], ". ");
+    let (mut claims, mut quotients) = (Vec::new(), Vec::new());
+    for sentence in text.split(". ").filter(|sentence| !sentence.starts_with('|')) {
         let words = words(sentence);
+        let mut said = Vec::new();
         for (i, word) in words.iter().enumerate() {
+            let Some(number) = number(word) else { continue };
             let measured = words.get(i + 1).is_some_and(|next| UNITS.contains(&next.as_str()));
-            claims.extend(number(word).filter(|_| measured || word.trim_end_matches('.').contains('.')));
+            let [a, by, b, equals] = [4, 3, 2, 1].map(|back| i.checked_sub(back).map_or("", |at| &words[at]));
+            if by == "÷" && equals == "=" && rounded(self::number(a), self::number(b), word) == Some(number) {
+                quotients.push(number);
+                continue;
+            }
+            if equals == "=" && by != "÷" {
+                said.clear(); // what it is the sum of
+            }
+            said.extend((measured || word.trim_end_matches('.').contains('.')).then_some(number));
         }
+        claims.extend(said);
     }
-    claims
+    (claims, quotients)
+}
+
+/// `a ÷ b` with as many digits as `like` has.
+fn rounded(a: Option<f64>, b: Option<f64>, like: &str) -> Option<f64> {
+    let digits = like.trim_end_matches(['.', ',']).split_once('.').map_or(0, |(_, digits)| digits.len());
+    format!("{:.digits$}", a? / b?).parse().ok()
 }

@@ -9,6 +9,9 @@ use headsaw::verify;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[allow(dead_code)]
+#[path = "../examples/05_curves.rs"]
+mod curves;
 #[allow(dead_code)] // its main
 #[path = "../examples/02_cut_nine_heads.rs"]
 mod cut_nine_heads;
@@ -79,6 +82,7 @@ fn other(root: &Path, command: &str, shown: &[&str]) -> Option<String> {
     let printed = match name {
         "01_eight_heads" => eight_heads::svg(),
         "04_slots" => slots::answer(&args.split(' ').collect::<Vec<_>>()).unwrap_or_else(|e| e),
+        "05_curves" => curves::answer(args).unwrap_or_default(),
         _ => return Some("no such example".into()),
     };
     if let Some(file) = file {

@@ -5,6 +5,7 @@
 //! Writers take several pictures and show them below each other: what was predicted, and what was measured.
 
 mod build;
+pub mod chart;
 pub mod chrome;
 pub mod html;
 mod kind;

@@ -208,7 +208,7 @@ impl Page {
 }
 
 /// At most two decimals.
-fn short(number: f64) -> f64 {
+pub(super) fn short(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 
@@ -216,7 +216,7 @@ fn line_of(class: &str, x: f64, y: f64, text: &str) -> String {
     format!("<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>\n", short(x), short(y), escape(text))
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let allowed = |letter: &char| !letter.is_control() && !matches!(letter, '\u{fffe}' | '\u{ffff}');
     let plain: String = text.chars().filter(allowed).collect();
     plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
