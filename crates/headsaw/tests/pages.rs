@@ -1,4 +1,5 @@
 //! What the pages and pictures of the repository say, held against the library. In the published crate there are none.
+#![allow(clippy::duplicate_mod)] // two example programs play the same example
 
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
