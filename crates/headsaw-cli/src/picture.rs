@@ -132,8 +132,8 @@ fn kept(forecast: &Forecast, played: Played) -> Result<TraceFile, Failure> {
         )));
     }
     let Forecast { plan, rounds, .. } = forecast.clone();
-    let cluster = plan.cluster.clone();
-    Ok(TraceFile { format: FORMAT, source: Source::Simulated, plan, cluster, link: None, rounds, spans })
+    let (cluster, link) = (plan.cluster.clone(), forecast.link.map(|link| link.to_string()));
+    Ok(TraceFile { format: FORMAT, source: Source::Simulated, plan, cluster, link, rounds, spans })
 }
 
 fn reading(device: u32, at: f64, bytes: Bytes) -> Reading {

@@ -89,7 +89,7 @@ impl Traced {
     pub fn predicted(&self, args: &ClusterArgs) -> Result<Traced, Failure> {
         let named = self.cluster.as_deref().or(self.plan.cluster.as_deref());
         let site = args.site(named.map(|cluster| (self.name.as_str(), cluster)))?;
-        let mut site = site.map_or_else(|| Site::find(crate::cluster::LOCAL), Ok)?.sized(&self.plan)?;
+        let site = site.map_or_else(|| Site::find(crate::cluster::LOCAL), Ok)?.sized(&self.plan)?;
         let (wanted, there) = (self.plan.devices.len(), site.cluster.devices() as usize);
         if wanted > there {
             return Err(Failure::Input(format!(
@@ -97,9 +97,7 @@ impl Traced {
                 site.given
             )));
         }
-        if let Some(link) = self.shaped()? {
-            site.cluster.levels.iter_mut().for_each(|level| level.link = Some(link));
-        }
+        let site = site.over(self.shaped()?)?;
         self.playable()?;
         let _waiting = Waiting::begin("simulating");
         let cost = Priced::new(&self.plan, &site.cluster);
