@@ -173,3 +173,12 @@ fn pictures_are_drawn_by_the_ending_of_the_file() {
     let wrong = headsaw(&[&simulate[..], &["--gantt", "--window", "2ms..1ms"]].concat());
     assert!(wrong.code == 2 && wrong.err.contains("ends before it begins"), "{}", wrong.err);
 }
+
+#[test]
+fn a_trace_keeps_its_link() {
+    let path = folder("trace-link").join("shaped.trace").display().to_string();
+    good(&["simulate", "demo", "--tp", "2", "--lanes", "1", "--link", "1Gbit/s,50us", "-p", "16", "-o", &path]);
+    assert_eq!(read(&path)["link"], json!("1 Gbit/s, 50 us"));
+    let told = json(&["compare", &path]);
+    assert!(told["error"].as_f64().unwrap().abs() < 1e-9, "{}", told["error"]);
+}
