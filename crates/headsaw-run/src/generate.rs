@@ -2,7 +2,7 @@
 
 use crate::compute::Compute;
 use crate::device::{DeviceWeights, Loader};
-use crate::lane::{self, Control, DeviceMemory, Failure, Fault, Header, Row, Run};
+use crate::lane::{self, Control, DeviceMemory, Failure, Fault, Header, Recorded, Row, Run};
 use crate::rope::Rotations;
 use crate::sample::{Sampler, Sampling};
 use crate::weights::{self, ModelFile};
@@ -64,6 +64,8 @@ pub struct Options {
     pub forced: Vec<Vec<u32>>,
     /// A device that is made to fail (for tests).
     pub fault: Option<Fault>,
+    /// Write down when each action began and ended: so many actions of each lane, the newest ones.
+    pub trace: Option<usize>,
     /// Links between the devices that the run feels.
     pub links: Links,
 }
@@ -79,6 +81,7 @@ impl Options {
             digest: true,
             forced: Vec::new(),
             fault: None,
+            trace: None,
             links: Links::default(),
         }
     }
@@ -150,6 +153,8 @@ pub struct Report {
     pub prefill: Phase,
     /// The tokens after the first.
     pub decode: Phase,
+    /// What the lanes wrote down, where it was asked for.
+    pub recorded: Option<Recorded>,
 }
 
 /// What came out for one prompt.
@@ -298,10 +303,11 @@ impl Engine {
             devices: &self.devices,
             memory: &self.memory,
             fault: options.fault,
+            trace: options.trace,
             links: &options.links,
         };
-        lane::run(&run, &mut driver)?;
-        Ok(driver.report())
+        let recorded = lane::run(&run, &mut driver)?;
+        Ok(Report { recorded, ..driver.report() })
     }
 
     fn check_prompts(&self, prompts: &[Vec<u32>], options: &Options) -> Result<(), RunError> {
@@ -644,6 +650,7 @@ impl<'p> Driver<'p> {
             logits_digest: *all.finalize().as_bytes(),
             prefill: Phase { tokens: prompt_tokens, seconds: between(self.begun, prefilled) },
             decode: Phase { tokens: later_tokens - first_tokens, seconds: between(prefilled, self.ended) },
+            recorded: None,
         }
     }
 }

@@ -5,25 +5,28 @@
 mod collect;
 mod grow;
 mod header;
+mod record;
 mod steps;
 mod views;
 
 pub use header::{Header, Row};
+pub use record::Recorded;
 pub(crate) use views::{DeviceMemory, Views};
 
 use crate::compute::{Compute, Scratch};
 use crate::device::DeviceWeights;
 use crate::rope::Rotations;
-use grow::Growth;
-use views::Values;
-
 use crate::transport::sync::{Ordering, Padded};
 use crate::transport::{Bell, Moment, Patience, Stopped, Threads, Transport, Wants};
+use grow::Growth;
 use headsaw::plan::{Plan, Slice};
 use headsaw::program::{Action, BufId, Carries, LaneId, MicroId, Op, PlaceKind, Program, Step};
 use headsaw::spec::cluster::{DeviceId, Links};
+use record::{Record, Records};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Instant;
+use views::Values;
 
 /// What the sampling lane asks: which tokens follow, and what a micro-batch slot carries next.
 pub(crate) trait Control: Send {
@@ -76,18 +79,20 @@ pub(crate) struct Run<'a> {
     pub devices: &'a BTreeMap<DeviceId, DeviceWeights>,
     pub memory: &'a BTreeMap<DeviceId, DeviceMemory>,
     pub fault: Option<Fault>,
+    /// Actions of each lane that are written down.
+    pub trace: Option<usize>,
     pub links: &'a Links,
 }
 
-/// The program's lanes, started and brought to their end.
-pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
+/// The program's lanes, started and brought to their end; and what they wrote down, where that is wanted.
+pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<Option<Recorded>, Failure> {
     let lanes = run.program.lanes.len();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let at_work = run.program.lanes.iter().filter(|lane| !lane.actions.is_empty()).count();
     let patience = Patience::new(at_work, cores);
     let bell = Bell::default();
     let (rows, batch) = (run.plan.workload.rows() as usize, run.plan.workload.batch as usize);
-    let wants = Wants { links: run.links.clone(), timed: false };
+    let wants = Wants { links: run.links.clone(), timed: run.trace.is_some() };
     let shared = Shared {
         run,
         transport: Threads::new(run.program, rows, batch, &bell, patience, &wants),
@@ -96,6 +101,7 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
         bell: &bell,
         patience,
         failure: Mutex::new(None),
+        records: run.trace.map(Records::new),
     };
     let sampler = sampler(run.program);
     prime(&shared, control);
@@ -115,8 +121,16 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<(), Failure> {
             }
         }
     });
-    let failure = shared.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-    failure.map_or(Ok(()), Err)
+    let Shared { failure, records, .. } = shared;
+    match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        Some(failure) => Err(failure),
+        None => Ok(records.map(|records| records.end(run.program, machine()))),
+    }
+}
+
+/// This machine, as a trace names it.
+fn machine() -> String {
+    crate::machine::processor().unwrap_or_else(|| std::env::consts::ARCH.into())
 }
 
 /// A lane that panics takes its device with it; the others are told.
@@ -166,6 +180,7 @@ struct Shared<'a> {
     bell: &'a Bell,
     patience: Patience,
     failure: Mutex<Option<Failure>>,
+    records: Option<Records>,
 }
 
 impl Shared<'_> {
@@ -216,6 +231,7 @@ struct Worker<'a, 'c> {
     began: Moment,
     /// The micro-batch in hand.
     micro: MicroId,
+    record: Option<Record>,
 }
 
 impl<'a, 'c> Worker<'a, 'c> {
@@ -249,10 +265,19 @@ impl<'a, 'c> Worker<'a, 'c> {
             round: 0,
             began: None,
             micro: MicroId(0),
+            record: shared.records.as_ref().map(|records| records.lane(id.index())),
         }
     }
 
     fn run(mut self) -> Result<(), Stopped> {
+        let result = self.rounds();
+        if let (Some(records), Some(record)) = (&self.shared.records, self.record.take()) {
+            records.keep(record);
+        }
+        result
+    }
+
+    fn rounds(&mut self) -> Result<(), Stopped> {
         let tasks = std::mem::take(&mut self.tasks);
         let length = tasks.len() as u64;
         let mine = &self.shared.progress[self.id.index()].0;
@@ -270,7 +295,7 @@ impl<'a, 'c> Worker<'a, 'c> {
                     self.shared.bell.stop(); // others may wait for what this lane does not begin any more
                     return Ok(());
                 }
-                self.act(task.action)?;
+                self.timed(i, task.action)?;
                 mine.store(self.round * length + i as u64 + 1, Ordering::Release);
                 self.shared.bell.ring();
                 if task.makes_header && self.copy_header(task.action.micro).stop {
@@ -284,6 +309,21 @@ impl<'a, 'c> Worker<'a, 'c> {
 
     fn length_of(&self, lane: usize) -> u64 {
         self.shared.run.program.lanes[lane].actions.len() as u64
+    }
+
+    /// Does the action in place `i`, and writes down when.
+    fn timed(&mut self, i: usize, action: &Action) -> Result<(), Stopped> {
+        if self.record.is_none() {
+            return self.act(action);
+        }
+        let start = Instant::now();
+        self.began = None;
+        self.act(action)?;
+        let (round, began) = (self.round, self.began.map_or(start, |began| began.max(start)));
+        if let Some(record) = &mut self.record {
+            record.span(i, round, began, Instant::now());
+        }
+        Ok(())
     }
 
     fn act(&mut self, action: &Action) -> Result<(), Stopped> {
@@ -313,7 +353,11 @@ impl<'a, 'c> Worker<'a, 'c> {
         // SAFETY: the action that comes needs the header, so lane 0 has received it; the copy is this lane's own.
         unsafe { self.views.lanes[self.number as usize].copy_header(micro, self.views.header(micro)) };
         self.micro = micro;
-        self.header()
+        let header = self.header();
+        if let Some(record) = &mut self.record {
+            record.load(self.round, micro, header);
+        }
+        header
     }
 
     fn fail(&self, failure: Failure) -> Stopped {

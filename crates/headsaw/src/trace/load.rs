@@ -15,6 +15,9 @@ pub struct Load {
 }
 
 impl Load {
+    /// Nothing.
+    pub const EMPTY: Load = Load { sequences: 0, tokens: 0, past: 0 };
+
     /// Rows of activations; none: the slot is empty.
     pub fn rows(&self) -> u32 {
         self.sequences.saturating_mul(self.tokens)
