@@ -87,6 +87,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let file = engine::weights(&model)?;
     let ground = Ground::find(&args.cluster, &args.cut)?;
     let (plan, auto) = plan(args, &model, &ground)?;
+    let plan = engine::runnable(plan);
     let compute = args.compute.compute()?;
     let kernels = compute.name();
     let engine = engine::load(file, &plan, compute)?;

@@ -77,6 +77,14 @@ pub fn weights(model: &Model) -> Result<&ModelFile, Failure> {
     })
 }
 
+/// The plan as the kernels here take it: they do score, softmax and context in one. Says so where more was asked for.
+pub fn runnable(plan: Plan) -> Plan {
+    let steps = plan.steps.as_ref().map(|steps| (steps.cut.clone(), steps.attend_whole()));
+    let Some((asked, steps)) = steps.filter(|(asked, steps)| *asked != steps.cut) else { return plan };
+    say(&format!("note: {asked} runs as {}: score, softmax and context are one kernel here\n", steps.cut));
+    Plan { steps: Some(steps), ..plan }
+}
+
 /// Loads what each device holds. A bar shows the way where it takes long and somebody watches.
 pub fn load(file: &ModelFile, plan: &Plan, compute: Arc<dyn Compute>) -> Result<Engine, Failure> {
     let lanes = plan.devices.len() * plan.lanes as usize;

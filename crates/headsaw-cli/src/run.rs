@@ -5,6 +5,7 @@ use crate::cut::{CutArgs, CutJson, Demand};
 use crate::engine::{self, ComputeArgs};
 use crate::error::Failure;
 use crate::foretell::{Expected, Ground};
+use crate::form;
 use crate::interrupt::{self, Cleanly};
 use crate::model::Model;
 use crate::output::{self, BOLD, hex, print, print_json, say, styled};
@@ -14,12 +15,13 @@ use crate::prompts::{self, PromptArgs};
 use crate::report::{DeviceJson, PhaseJson, devices_json, finish_word, summary};
 use crate::stream::Text;
 use headsaw::plan::Plan;
-use headsaw_run::generate::{Event, Flow, Options, Report};
+use headsaw::trace::{FORMAT, TraceFile};
+use headsaw_run::generate::{Event, Flow, Options, Recorded, Report};
 use headsaw_run::sample::Sampling;
 use headsaw_run::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Run prompts through a cut model
 ///
@@ -53,6 +55,10 @@ pub struct Args {
     /// Write every logit that was sampled from: safetensors, f32, a tensor [tokens, V] a prompt
     #[arg(long, help_heading = "Generation", value_name = "FILE")]
     logits: Option<PathBuf>,
+    /// Write down when each action of each lane began and ended: FILE.trace to keep, compare and draw, or a picture at
+    /// once (.html .svg .json .pftrace). Of a long run the newest rounds
+    #[arg(long, help_heading = "Generation", value_name = "FILE")]
+    trace: Option<PathBuf>,
     #[command(flatten)]
     cut: CutArgs,
     #[command(flatten)]
@@ -78,6 +84,9 @@ struct SamplingArgs {
 }
 
 const TOKENS: u32 = 128;
+
+/// Actions of each lane that a trace keeps.
+const TRACED: usize = 1 << 16;
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -114,6 +123,7 @@ struct Work {
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let prompts = args.prompts.read()?;
     args.logits.as_deref().map_or(Ok(()), output::writable)?;
+    args.trace.as_deref().map_or(Ok(()), |path| form::check("--trace", path))?;
     let model = Model::find(&args.model)?;
     let file = engine::weights(&model)?;
     let tokenizer = Tokenizer::from_model(file).map_err(Failure::input)?;
@@ -121,7 +131,9 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let work = Work { ids: ids.map_err(Failure::input)?, tokenizer, prompts, stops: stops(&args.stop)? };
     let ground = Ground::find(&args.cluster, &args.cut)?;
     let (plan, tokens, auto) = plan(args, &model, &work, &ground)?;
-    let options = Options { links: ground.links(), ..options(args, tokens, &work)? };
+    let plan = engine::runnable(plan);
+    let trace = args.trace.is_some().then_some(TRACED);
+    let options = Options { links: ground.links(), trace, ..options(args, tokens, &work)? };
     let compute = args.compute.compute()?;
     let kernels = compute.name();
     let mut engine = engine::load(file, &plan, compute)?;
@@ -145,10 +157,34 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
             devices: devices_json(&engine.devices()),
         })?;
     }
+    if let (Some(path), Some(recorded)) = (&args.trace, &report.recorded) {
+        write_trace(path, recorded, &plan, &ground)?;
+    }
     if let Some(path) = &args.logits {
         output::write_file(path, |file| write_logits(file, &report, plan.model.vocab))?;
     }
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// Writes what the lanes wrote down; of a long run the newest rounds.
+fn write_trace(path: &Path, recorded: &Recorded, plan: &Plan, ground: &Ground) -> Result<(), Failure> {
+    if recorded.rounds.0.is_empty() {
+        return Err(Failure::failed(format!(
+            "--trace: a round has more than {TRACED} actions on a lane: nothing kept"
+        )));
+    }
+    form::write_trace(
+        path,
+        &TraceFile {
+            format: FORMAT,
+            source: recorded.trace.source.clone(),
+            plan: plan.clone(),
+            cluster: None,
+            link: ground.link().map(|link| link.to_string()),
+            rounds: recorded.rounds.clone(),
+            spans: recorded.trace.spans.clone(),
+        },
+    )
 }
 
 fn outputs<'a>(work: &'a Work, report: &'a Report, texts: &'a [Text]) -> Vec<OutputJson<'a>> {

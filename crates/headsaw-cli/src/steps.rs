@@ -14,7 +14,7 @@ pub struct StepArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk: Option<u32>,
     /// Steps that a head's work is cut into, each on its lane: 1, 2, 3, 5, or as project|score+softmax+context|merge.
-    /// To plan and simulate with: kernels here take all in one [default: 1]
+    /// Kernels here do score, softmax and context in one: a run says so and takes them together [default: 1]
     #[arg(long, value_name = "S|CUT")]
     pub steps: Option<StepCut>,
     /// What hides behind what inside a device [default: heads where there are several steps or chunks]

@@ -2,7 +2,8 @@
 
 use crate::compute::Compute;
 use crate::device::{DeviceWeights, Loader};
-use crate::lane::{self, Control, DeviceMemory, Failure, Fault, Header, Recorded, Row, Run};
+pub use crate::lane::Recorded;
+use crate::lane::{self, Control, DeviceMemory, Failure, Fault, Header, Row, Run};
 use crate::rope::Rotations;
 use crate::sample::{Sampler, Sampling};
 use crate::weights::{self, ModelFile};

@@ -165,6 +165,13 @@ pub struct Flow {
 }
 
 impl HeadSteps {
+    /// The same for kernels that do score, softmax and context in one: on the lane of the first of them.
+    pub fn attend_whole(&self) -> HeadSteps {
+        let starts = self.cut.parts().iter().map(|part| !matches!(part[0], HeadStep::Softmax | HeadStep::Context));
+        let lanes = self.lanes.iter().zip(starts).filter(|(_, starts)| *starts).map(|(lane, _)| *lane).collect();
+        HeadSteps { cut: self.cut.attend_whole(), lanes, ..self.clone() }
+    }
+
     /// Part `i` on lane `i mod lanes`; all that is no head's is split over the lanes.
     pub fn in_turn(flow: Flow, lanes: u32) -> HeadSteps {
         let Flow { cut, chunk, interleave, overlap } = flow;
