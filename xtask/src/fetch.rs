@@ -2,7 +2,7 @@
 //!
 //! It is kept outside the repository and is checked each time: the second run only hashes it.
 
-use crate::command::{check, in_ci, succeeds};
+use crate::command::{apt_get, check, succeeds};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use std::env;
@@ -110,17 +110,7 @@ fn need_pip() -> Result<()> {
     if has_pip() {
         return Ok(());
     }
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if in_ci() && root && Path::new("/etc/debian_version").exists() {
-        eprintln!("xtask: installing python3-pip");
-        let apt = || {
-            let mut command = Command::new("apt-get");
-            command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
-            command
-        };
-        check(apt().args(["update", "-qq"]))?;
-        check(apt().args(["install", "-y", "-qq", "--no-install-recommends", "python3-pip"]))?;
-    }
+    apt_get(&["python3-pip"])?;
     ensure!(has_pip(), "`python3 -m pip` does not run; install it, on Debian or Ubuntu: apt-get install python3-pip");
     Ok(())
 }

@@ -6,6 +6,7 @@ mod command;
 mod fetch;
 mod oracle;
 mod orders;
+mod page;
 mod test;
 mod traces;
 
@@ -32,6 +33,8 @@ enum Command {
     Orders,
     /// Read our Perfetto traces by Perfetto's own protos and hold them against our Chrome JSON
     Traces,
+    /// Use our web pages in a headless Chromium
+    Page(page::Args),
     /// Time headsaw and llama.cpp in turn on the same model and print the table
     BenchPeers(bench_peers::Args),
     /// What CI runs: formatting, clippy, number of crates, tests
@@ -55,6 +58,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Oracle => oracle::run(),
         Command::Orders => orders::run(),
         Command::Traces => traces::run(),
+        Command::Page(args) => page::run(args),
         Command::BenchPeers(args) => bench_peers::run(args),
         Command::Ci => ci::run(),
     }

@@ -2,6 +2,7 @@
 
 use crate::command::{cargo, in_ci, root};
 use crate::fetch;
+use crate::page;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -38,17 +39,30 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (mut counts, mut good) = count(&mut command)?;
     if args.cargo.is_empty() {
-        let mut loom =
-            cargo(&["test", "--package", "headsaw-run", "--features", "loom", "--lib", "transport::loom_tests"]);
-        let (more, also) = count(loom.stdout(Stdio::piped()))?;
-        counts.passed += more.passed;
-        counts.failed += more.failed;
-        good &= also;
+        let loom = cargo(&["test", "--package", "headsaw-run", "--features", "loom", "--lib", "transport::loom_tests"]);
+        for mut more in [Some(loom), browser()?].into_iter().flatten() {
+            let (more, also) = count(more.stdout(Stdio::piped()))?;
+            counts.passed += more.passed;
+            counts.failed += more.failed;
+            good &= also;
+        }
     }
     let skipped = if model.is_some() { "" } else { " (without the model: see the warning at the top)" };
     println!("{} passed, {} failed{skipped}", counts.passed, counts.failed);
     ensure!(good && counts.failed == 0, "cargo test failed");
     Ok(())
+}
+
+/// The tests of the web page; none, with a warning, where there is no Chromium and nobody waits for a verdict.
+fn browser() -> Result<Option<Command>> {
+    match page::tools() {
+        Ok(tools) => page::command(&tools).map(Some),
+        Err(error) if in_ci() => Err(error),
+        Err(error) => {
+            eprintln!("xtask: WARNING: the tests of the web page are SKIPPED: {error:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// Run a cargo test, show and count what it prints; whether it succeeded.

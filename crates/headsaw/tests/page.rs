@@ -41,7 +41,9 @@ fn page(text: &str) -> Page {
         headline: text(),
         facts: vec![text()],
         numbers: vec![Number { name: text(), value: text(), note: text() }],
-        verdict: vec![text()],
+        verdict: text(),
+        reasons: vec![text()],
+        smallest: text(),
         change: (text(), vec![text()]),
         curves: vec![CurveView { title: text(), axis: text(), notes: vec![text()], points: vec![point(1), point(2)] }],
         sheets: vec![Sheet {

@@ -11,15 +11,14 @@ pub fn view(teller: &Teller) -> GrainView {
     let words = teller.words;
     let changes = teller.changes();
     let changes = if changes.is_empty() { vec![words.no_change.into()] } else { changes };
-    let mut verdict = vec![teller.judged()];
-    verdict.extend(teller.reasons());
-    verdict.push(teller.smallest());
     let (overlaps, flips) = teller.overlaps_table();
     GrainView {
         headline: teller.headline(),
         facts: teller.facts().to_vec(),
         numbers: teller.speedups().into_iter().map(|[name, value, note]| Number { name, value, note }).collect(),
-        verdict,
+        verdict: teller.judged(),
+        reasons: teller.reasons(),
+        smallest: teller.smallest(),
         change: (words.change.into(), changes),
         curves: curves(teller),
         sheets: vec![

@@ -6,6 +6,8 @@ function headsWords([first, last]) {
   return last - first === 1 ? say("head", { n: first }) : say("heads_range", { a: first, b: last - 1 });
 }
 
+const headsNumbers = ([first, last]) => (last === first ? "" : last - first === 1 ? String(first) : `${first}–${last - 1}`);
+
 /** Whom a colour belongs to. */
 function owner(panel, bar) {
   const heads = headsOf(panel, bar);
@@ -48,6 +50,7 @@ function same(panel, bar, other) {
   return other.byKey.get(key);
 }
 
+const placeOf = (row) => [row.group, row.name].filter(Boolean).join(", ");
 const rowOf = (panel, bar) => panel.rows.find((row) => bar >= row.first && bar < row.first + row.count);
 const title = (panel, bar) => {
   const heads = headsOf(panel, bar);
@@ -60,8 +63,8 @@ const moment = (panel, seconds) => (panel.slot ? say("slots", { n: short(seconds
 function facts(chart, panel, bar) {
   const row = rowOf(panel, bar);
   const heads = headsOf(panel, bar);
-  const list = [[words.tip_where, `${row.group}, ${row.name}`]];
-  if (heads[1] > heads[0]) list.push([words.tip_heads, heads[1] - heads[0] === 1 ? String(heads[0]) : `${heads[0]}–${heads[1] - 1}`]);
+  const list = [[words.tip_where, placeOf(row)]];
+  if (heads[1] > heads[0]) list.push([words.tip_heads, headsNumbers(heads)]);
   if (panel.layer[bar] != null) list.push([words.tip_layer, String(panel.layer[bar])]);
   list.push([words.tip_micro, String(panel.micro[bar])]);
   if (panel.round[bar] > 0) list.push([words.tip_round, String(panel.round[bar])]);
@@ -80,13 +83,36 @@ function facts(chart, panel, bar) {
 
 const PAGE = 500;
 
+/** Columns of the table: a name, whether it holds words, and what a cell says; without those that are empty throughout. */
+function columnsOf(chart, panel) {
+  const amount = (values, unit) => (bar) => (values[bar] == null ? "" : count(values[bar], unit));
+  const time = (other) => (bar) => {
+    const found = same(panel, bar, other);
+    return found === undefined ? "–" : moment(other, other.length[found]);
+  };
+  const times = chart.alone ? [[words.takes, false, time(panel)]] : chart.panels.map((other) => [other.name, false, time(other)]);
+  const some = (values) => values.some((value) => value != null && value !== 0);
+  return [
+    [words.tip_where, true, (bar) => placeOf(rowOf(panel, bar))],
+    [words.step, true, (bar) => data.kinds[panel.kind[bar]].name],
+    some(panel.last) && [words.tip_heads, false, (bar) => headsNumbers(headsOf(panel, bar))],
+    some(panel.layer) && [words.tip_layer, false, (bar) => panel.layer[bar] ?? ""],
+    some(panel.micro) && [words.tip_micro, false, (bar) => panel.micro[bar]],
+    some(panel.round) && [words.tip_round, false, (bar) => panel.round[bar]],
+    [words.begins, false, (bar) => moment(panel, panel.start[bar])],
+    ...times,
+    some(panel.flops) && [words.tip_flops, false, amount(panel.flops, "FLOP")],
+    some(panel.bytes) && [words.tip_bytes, false, amount(panel.bytes, "B")],
+  ].filter(Boolean);
+}
+
 function tableOf(chart, panel) {
-  const columns = [words.tip_where, words.step, words.tip_heads, words.tip_layer, words.tip_micro, words.tip_round, words.begins];
-  const times = chart.panels.map((other) => (chart.alone ? words.takes : other.name)).slice(0, chart.alone ? 1 : undefined);
-  const head = element("tr", {}, ...[...columns, ...times, words.tip_flops, words.tip_bytes].map((name) => element("th", { scope: "col" }, name)));
+  const columns = columnsOf(chart, panel);
+  const style = (isWords) => (isWords ? { class: "words" } : {});
+  const head = element("tr", {}, ...columns.map(([name, isWords]) => element("th", { scope: "col", ...style(isWords) }, name)));
   const body = element("tbody");
   const shown = element("span", { class: "faint", role: "status" });
-  const more = element("button", { type: "button", onclick: () => add() });
+  const more = element("button", { type: "button", onclick: () => add() }, say("table_next", { n: PAGE }));
   const caption = say("table", { name: panel.name, n: grouped(panel.count) });
   const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     element("table", {}, element("thead", {}, head), body));
@@ -94,26 +120,14 @@ function tableOf(chart, panel) {
   let next = 0;
   const add = () => {
     const last = Math.min(next + PAGE, panel.count);
-    for (; next < last; next++) body.append(tableRow(chart, panel, next));
+    for (; next < last; next++) {
+      const bar = next;
+      body.append(element("tr", {}, ...columns.map(([, isWords, cell]) => element("td", style(isWords), String(cell(bar))))));
+    }
     shown.textContent = say("table_shown", { n: grouped(next), all: grouped(panel.count) });
     more.textContent = say("table_next", { n: Math.min(PAGE, panel.count - next) });
     more.hidden = next >= panel.count;
   };
   details.addEventListener("toggle", () => { if (details.open && next === 0) add(); });
   return details;
-}
-
-function tableRow(chart, panel, bar) {
-  const row = rowOf(panel, bar);
-  const [first, last] = headsOf(panel, bar);
-  const heads = last === first ? "" : last - first === 1 ? first : `${first}–${last - 1}`;
-  const number = (value, unit) => (value == null ? "" : count(value, unit));
-  const others = chart.alone ? [panel] : chart.panels;
-  const times = others.map((other) => {
-    const found = same(panel, bar, other);
-    return found === undefined ? "–" : moment(other, other.length[found]);
-  });
-  const cells = [`${row.group}, ${row.name}`, data.kinds[panel.kind[bar]].name, heads, panel.layer[bar] ?? "", panel.micro[bar],
-    panel.round[bar], moment(panel, panel.start[bar]), ...times, number(panel.flops[bar], "FLOP"), number(panel.bytes[bar], "B")];
-  return element("tr", {}, ...cells.map((cell, i) => element("td", i < 2 ? { class: "words" } : {}, String(cell))));
 }

@@ -88,6 +88,7 @@ function swatch(kind, fill) {
 function legend(host, panels) {
   const steps = new Map();
   const colours = new Map();
+  const owners = new Set();
   for (const panel of panels) {
     for (let bar = 0; bar < panel.count; bar++) {
       if (panel.length[bar] <= 0) continue;
@@ -95,7 +96,10 @@ function legend(host, panels) {
       const names = steps.get(kind.letter) ?? steps.set(kind.letter, { kind: panel.kind[bar], names: new Set() }).get(kind.letter);
       names.names.add(kind.name);
       const fill = panel.fill[bar];
-      if (fill < data.own && !colours.has(fill)) colours.set(fill, owner(panel, bar));
+      if (fill >= data.own) continue;
+      const name = owner(panel, bar);
+      owners.add(name);
+      if (!colours.has(fill)) colours.set(fill, name);
     }
   }
   const item = (sample, text) => element("li", {}, sample, text);
@@ -107,5 +111,5 @@ function legend(host, panels) {
   const plain = data.kinds.findIndex((kind) => kind.lines === "" && kind.dots.length === 0);
   const ofColours = [...colours].sort((a, b) => a[0] - b[0]).map(([fill, text]) => item(swatch(plain, fill), text));
   host.replaceChildren(element("ul", {}, ...inOrder), element("ul", {}, ...ofColours));
-  if (colours.size === data.own) host.append(element("p", { class: "faint" }, say("again", { n: data.own })));
+  if (owners.size > data.own) host.append(element("p", { class: "faint" }, say("again", { n: data.own })));
 }

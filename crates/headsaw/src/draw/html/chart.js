@@ -29,14 +29,14 @@ function setPanels(chart, panels) {
 
 /** Where each row of a panel is, and where devices have their names. */
 function layout(chart, panel) {
-  const rows = panel.rows.filter((row) => (chart.device === null || row.device === chart.device) && (row.count > 0 || !row.exchanges));
+  const rows = panel.rows.filter((row) => (chart.device === null || row.device === chart.device) && row.drawn);
   const places = [];
-  let y = AXIS, device = null;
+  let y = AXIS, group = "";
   for (const row of rows.slice(0, ROWS_MOST)) {
-    const head = row.device !== device && row.group !== "";
+    const head = row.group !== group && row.group !== "";
     if (head) y += HEAD;
     places.push({ row, y, head });
-    device = row.device;
+    group = row.group;
     y += ROW + GAP;
   }
   panel.more.textContent = rows.length > ROWS_MOST ? say("rows_more", { n: rows.length - ROWS_MOST }) : "";
@@ -114,6 +114,9 @@ function drawRow(chart, panel, pen, { row, y, head }) {
   if (head) {
     context.font = `600 12px ${ink("--font")}`;
     context.fillStyle = ink("--text");
+    context.strokeStyle = ink("--page");
+    context.lineWidth = 4;
+    context.strokeText(row.group, 0, y - HEAD / 2 + 1); // lines of the axis stop before it
     context.fillText(row.group, 0, y - HEAD / 2 + 1);
   }
   context.font = `12px ${ink("--font")}`;
@@ -135,9 +138,9 @@ function drawRow(chart, panel, pen, { row, y, head }) {
 function drawBar(panel, pen, bar, x, y, stop) {
   const { context, ratio } = pen;
   const width = Math.max(stop - x, 0.6);
-  if (width < 3) {
+  if (width < 6) {
     context.fillStyle = data.fills[panel.fill[bar]];
-    context.fillRect(x, y, width, ROW);
+    context.fillRect(x, y, width > 2 ? width - 0.5 : width, ROW); // bars of a colour stay apart
     return;
   }
   context.save();

@@ -32,7 +32,7 @@ pub fn curve(view: &CurveView, words: &Words) -> String {
     writeln!(text, "<path class=\"line\" d=\"{path}\"/>").expect("String");
     text += &measured(view, most, words);
     for (i, point) in view.points.iter().enumerate() {
-        text += &mark(point, line[i]);
+        text += &mark(point, i, &line);
     }
     text += &sizes(view);
     text + "</svg>\n"
@@ -76,29 +76,29 @@ fn tick(seconds: f64) -> String {
     format!("{number} {unit}")
 }
 
-/// The point, and what it is.
-fn mark(point: &PointView, (x, y): (f64, f64)) -> String {
-    let class = if point.here.is_some() { "here" } else { "dot" };
-    let radius = if point.here.is_some() { 6.0 } else { 3.5 };
-    let mut text = format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n");
+/// The point `i` of a line, and what it is: said where the line is not.
+fn mark(point: &PointView, i: usize, line: &[(f64, f64)]) -> String {
+    let (x, y) = line[i];
+    let (class, radius) = if point.here.is_some() { ("here", 6.0) } else { ("dot", 3.5) };
+    let told = format!("{}: {}", point.size, duration(point.seconds));
+    let circle = format!(
+        "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"><title>{told}</title></circle>\n"
+    );
     let words: Vec<&str> = [&point.here, &point.mark].into_iter().flatten().map(String::as_str).collect();
-    if !words.is_empty() {
-        let anchor = if x < LEFT + 40.0 {
-            "start"
-        } else if x > RIGHT - 40.0 {
-            "end"
-        } else {
-            "middle"
-        };
-        let place = if y - 12.0 < TOP { y + 22.0 } else { y - 12.0 };
-        writeln!(
-            text,
-            "<text class=\"strong\" x=\"{x:.1}\" y=\"{place:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            escape(&words.join(", "))
-        )
-        .expect("String");
+    if words.is_empty() {
+        return circle;
     }
-    text
+    let anchor = match x {
+        x if x < LEFT + 40.0 => "start",
+        x if x > RIGHT - 40.0 => "end",
+        _ => "middle",
+    };
+    let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten().filter_map(|i| line.get(i));
+    let rises = beside.fold(0.0, |most: f64, (_, other)| most.max(y - other));
+    let below = rises > 8.0 && y + 24.0 < BOTTOM || y - 12.0 < TOP - 8.0;
+    let place = if below { y + 22.0 } else { y - 12.0 };
+    let said = escape(&words.join(", "));
+    circle + &format!("<text class=\"strong\" x=\"{x:.1}\" y=\"{place:.1}\" text-anchor=\"{anchor}\">{said}</text>\n")
 }
 
 fn measured(view: &CurveView, most: f64, words: &Words) -> String {

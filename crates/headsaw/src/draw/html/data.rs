@@ -71,29 +71,55 @@ pub fn short(number: f64) -> String {
     ((number * 100.0).round() / 100.0).to_string()
 }
 
-/// Lanes that do anything, with the places of their bars.
+/// Lanes with the places of their bars; those that only exchange and need no time for it are not drawn.
 fn rows(picture: &Picture, words: &Words) -> Vec<Value> {
-    let staged = picture.rows.iter().any(|row| row.stage > 0);
-    let (mut first, mut rows) = (0, Vec::new());
+    let mut first = 0;
+    let mut lanes: Vec<LaneRow> = Vec::new();
     for (i, row) in (0..).zip(&picture.rows) {
-        let bars = &picture.bars[first..];
-        let bars = &bars[..bars.iter().take_while(|bar| bar.row == i).count()];
-        if !row.exchanges || bars.iter().any(|bar| picture.inside(bar).is_some()) {
-            rows.push(row_json(row, staged, (first, bars.len()), words));
-        }
-        first += bars.len();
+        let count = picture.bars[first..].iter().take_while(|bar| bar.row == i).count();
+        let takes_time = picture.bars[first..first + count].iter().any(|bar| picture.inside(bar).is_some());
+        lanes.push(LaneRow { row, first, count, drawn: !row.exchanges || takes_time });
+        first += count;
     }
-    rows
+    let each_one = lanes.chunk_by(|a, b| a.row.device == b.row.device);
+    let alone = each_one.into_iter().all(|device| device.iter().filter(|lane| lane.drawn).count() <= 1);
+    let staged = picture.rows.iter().any(|row| row.stage > 0);
+    lanes.iter().map(|lane| lane.json(Named { staged, alone }, words)).collect()
 }
 
-fn row_json(row: &Row, staged: bool, (first, count): (usize, usize), words: &Words) -> Value {
-    let (device, stage, number) = (row.device.0.to_string(), row.stage.to_string(), row.number.to_string());
-    let group = if staged { "device_stage" } else { "device" };
-    let name = if row.exchanges { words.get("exchange_lane").into() } else { words.say("lane", &[("n", &number)]) };
-    json!({
-        "device": row.device.0, "group": words.say(group, &[("n", &device), ("s", &stage)]), "name": name,
-        "exchanges": row.exchanges, "first": first, "count": count,
-    })
+/// A lane, and the places of its bars.
+struct LaneRow<'a> {
+    row: &'a Row,
+    first: usize,
+    count: usize,
+    drawn: bool,
+}
+
+/// How rows are named.
+#[derive(Clone, Copy)]
+struct Named {
+    /// There are several stages.
+    staged: bool,
+    /// Each device has one lane that is drawn: a row is then a device, and its heading the stage.
+    alone: bool,
+}
+
+impl LaneRow<'_> {
+    fn json(&self, named: Named, words: &Words) -> Value {
+        let row = self.row;
+        let (device, stage, number) = (row.device.0.to_string(), row.stage.to_string(), row.number.to_string());
+        let say = |key| words.say(key, &[("n", if key == "lane" { &number } else { &device }), ("s", &stage)]);
+        let device = say(if named.staged { "device_stage" } else { "device" });
+        let (group, name) = match (named.alone, row.exchanges) {
+            (true, _) => (if named.staged { say("stage") } else { String::new() }, say("device")),
+            (false, true) => (device.clone(), say("exchange_lane")),
+            (false, false) => (device.clone(), say("lane")),
+        };
+        json!({
+            "device": row.device.0, "label": device, "group": group, "name": name, "drawn": self.drawn,
+            "first": self.first, "count": self.count,
+        })
+    }
 }
 
 /// Columns, a value a bar; times are nanoseconds from the beginning of the picture.

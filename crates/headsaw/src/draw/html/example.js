@@ -61,7 +61,7 @@ function panelOfBars(name, total, bars, lanes) {
   const kinds = STEPS.map((step) => data.kinds.findIndex((kind) => kind.name === step));
   const sorted = [...bars].sort((a, b) => a.lane - b.lane || a.start - b.start);
   const rows = Array.from({ length: lanes }, (_, lane) => ({
-    device: 0, group: "", name: say("lane", { n: lane }), exchanges: false,
+    device: 0, group: "", name: say("lane", { n: lane }), drawn: true,
     first: sorted.filter((bar) => bar.lane < lane).length, count: sorted.filter((bar) => bar.lane === lane).length,
   }));
   const chunk = Math.max(...bars.map((bar) => bar.last - bar.first));
@@ -176,12 +176,15 @@ function chunkBars(section, example) {
   const slots = sizes.map((chunk) => outcome({ ...example, chunk }).overlapped);
   const most = Math.max(...slots);
   const bar = (size, i) => {
-    const label = say("chunk_bar", { n: size, t: short(slots[i]) });
-    const button = element("button", { type: "button", "aria-label": label, title: label, "aria-pressed": String(size === example.chunk), onclick: () => {
-      section.querySelector("form").elements.chunk.value = size;
-      section.querySelector("form").dispatchEvent(new Event("input"));
+    const aside = (text) => element("span", { class: "aside" }, ` ${text} `);
+    const choose = () => {
+      const form = section.querySelector("form");
+      form.elements.chunk.value = size;
+      form.dispatchEvent(new Event("input"));
       section.querySelector("[aria-pressed=true]")?.focus();
-    } }, element("b", {}, short(slots[i])), element("i"), element("span", {}, String(size)));
+    };
+    const button = element("button", { type: "button", "aria-pressed": String(size === example.chunk), onclick: choose },
+      element("b", {}, short(slots[i])), aside(words.slots_unit), element("i"), element("span", {}, String(size)), aside(words.chunk_bar));
     button.querySelector("i").style.height = `${Math.max(2, (72 * slots[i]) / most)}px`;
     return element("li", {}, button);
   };

@@ -3,7 +3,6 @@
 use super::curve::curve;
 use super::escape;
 use super::words::Words;
-use std::fmt::Write;
 
 /// What is said of the grain, in the page's language.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -14,8 +13,12 @@ pub struct GrainView {
     pub facts: Vec<String>,
     /// The few numbers that matter most.
     pub numbers: Vec<Number>,
-    /// The verdict, and its reasons.
-    pub verdict: Vec<String>,
+    /// The verdict in a sentence.
+    pub verdict: String,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// The smallest grain that would do, in a sentence.
+    pub smallest: String,
     /// The heading of what to change, and each change.
     pub change: (String, Vec<String>),
     /// Curves over the cut.
@@ -103,12 +106,12 @@ pub fn section(view: &GrainView, words: &Words) -> String {
         words.get("grain"),
         escape(&view.headline),
     );
-    for fact in &view.facts {
-        text += &format!("<p class=\"faint said-of\">{}</p>\n", escape(fact));
-    }
+    text += &format!("<p class=\"faint said-of\">{}</p>\n", escape(&view.facts.join(" · ")));
     text += &numbers(&view.numbers);
-    text += &list(words.get("verdict"), &view.verdict);
-    text += &list(&escape(&view.change.0), &view.change.1);
+    text += &format!("<h3>{}</h3>\n<p class=\"said-of\">{}</p>\n", words.get("verdict"), escape(&view.verdict));
+    text += &list(&view.reasons);
+    text += &format!("<p class=\"said-of\">{}</p>\n<h3>{}</h3>\n", escape(&view.smallest), escape(&view.change.0));
+    text += &changes(&view.change.1);
     text += &format!("<div class=\"curves\">\n{}</div>\n", curves(view, words));
     text += &view.sheets.iter().map(sheet).collect::<String>();
     text + "</section>\n"
@@ -123,10 +126,21 @@ fn numbers(numbers: &[Number]) -> String {
     if all.is_empty() { all } else { format!("<dl class=\"figures\">\n{all}</dl>\n") }
 }
 
-/// A heading that is markup, and lines that are not.
-fn list(heading: &str, lines: &[String]) -> String {
+fn list(lines: &[String]) -> String {
     let items: String = lines.iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
-    if items.is_empty() { items } else { format!("<h3>{heading}</h3>\n<ul class=\"said\">\n{items}</ul>\n") }
+    if items.is_empty() { items } else { format!("<ul class=\"said\">\n{items}</ul>\n") }
+}
+
+/// Lines that begin with flags of the command line.
+fn changes(lines: &[String]) -> String {
+    let one = |line: &String| {
+        let end = line.find([':', '：', '(', '（']).filter(|_| line.starts_with("--")).unwrap_or(0);
+        let (flags, rest) = line.split_at(end);
+        let (flags, space) = (flags.trim_end(), if flags.ends_with(' ') { " " } else { "" });
+        let flags = if flags.is_empty() { String::new() } else { format!("<code>{}</code>", escape(flags)) };
+        format!("<li>{flags}{space}{}</li>\n", escape(rest))
+    };
+    format!("<ul class=\"said flags\">\n{}</ul>\n", lines.iter().map(one).collect::<String>())
 }
 
 fn curves(view: &GrainView, words: &Words) -> String {
@@ -177,8 +191,7 @@ fn sheet_table(sheet: &Sheet) -> String {
         escape(&sheet.title)
     );
     for column in &sheet.columns {
-        let class = if column.words { " class=\"words\"" } else { "" };
-        write!(text, "<th scope=\"col\"{class}>{}</th>", escape(&column.name)).expect("writing to a String");
+        text += &heading(column);
     }
     text += "</tr></thead>\n<tbody>\n";
     for row in &sheet.rows {
@@ -189,6 +202,14 @@ fn sheet_table(sheet: &Sheet) -> String {
         text += "</tr>\n";
     }
     text + "</tbody></table></div>\n"
+}
+
+fn heading(column: &Column) -> String {
+    let class = if column.words { " class=\"words\"" } else { "" };
+    match column.name.as_str() {
+        "" => "<td></td>".into(),
+        name => format!("<th scope=\"col\"{class}>{}</th>", escape(name)),
+    }
 }
 
 fn cell_html(place: usize, cell: &Cell, column: &Column) -> String {

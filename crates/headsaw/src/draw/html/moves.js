@@ -45,6 +45,7 @@ function onKey(chart, event) {
   event.preventDefault();
   chart.hover = null;
   ACTS[act](chart);
+  keepTip(chart);
 }
 
 /** Chooses an action, says it, and shows it. */
@@ -104,7 +105,7 @@ function zoomTo(chart) {
   const { panel, bar } = chart.pick;
   const half = Math.max(panel.length[bar], chart.total * 1e-6);
   show(chart, panel.start[bar] - half, panel.start[bar] + panel.length[bar] + half);
-  showTip(chart, chart.pick);
+  keepTip(chart);
 }
 
 /** What is under the pointer; of thin bars the nearest within 3 pixels. */
@@ -204,7 +205,15 @@ function showTip(chart, { panel, bar }, event) {
   if (event) return placeTip(event.clientX, event.clientY);
   const bounds = panel.canvas.getBoundingClientRect();
   const box = boxOf(panel, panel.pen, bar);
-  if (box) placeTip(bounds.left + Math.max(box.x, panel.pen.left), bounds.top + box.y + ROW);
+  const y = bounds.top + (box?.y ?? 0) + ROW;
+  const visible = box && box.stop > panel.pen.left && box.x < panel.pen.right && y > 0 && y < window.innerHeight;
+  if (visible) placeTip(bounds.left + Math.max(box.x, panel.pen.left), y);
+  else hideTip();
+}
+
+/** The tip of the chosen action goes with it, when the picture moves. */
+function keepTip(chart) {
+  if (chart.pick && !chart.hover) showTip(chart, chart.pick);
 }
 
 /** Beside a point, inside the window. */

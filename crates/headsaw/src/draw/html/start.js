@@ -7,5 +7,5 @@ const redrawAll = () => charts.forEach(redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
 addEventListener("beforeprint", () => { root.classList.add("print"); redrawAll(); });
 addEventListener("afterprint", () => { root.classList.remove("print"); redrawAll(); });
-addEventListener("scroll", () => { if (!charts.some((chart) => chart.hover)) hideTip(); }, { passive: true });
+addEventListener("scroll", () => { if (!tip.hidden) charts.forEach(keepTip); }, { passive: true });
 root.dataset.ready = "yes";

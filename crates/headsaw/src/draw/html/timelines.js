@@ -1,7 +1,7 @@
 // The timelines of the page, with their tools.
 
 function startTimelines(section) {
-  const chart = makeChart(section.querySelector(".chart"), data.timelines.length === 1);
+  const chart = makeChart(section.querySelector(".chart"), false);
   const range = section.querySelector(".range output");
   const thumb = section.querySelector(".overview i");
   chart.onView = (from, to) => {
@@ -19,7 +19,7 @@ function startTimelines(section) {
 }
 
 function chooseDevice(select, chart, panels) {
-  const devices = new Map(panels.flatMap((panel) => panel.rows.map((row) => [row.device, row.group])));
+  const devices = new Map(panels.flatMap((panel) => panel.rows.map((row) => [row.device, row.label])));
   select.append(element("option", { value: "" }, words.all), ...[...devices].map(([id, name]) => element("option", { value: id }, name)));
   select.parentElement.hidden = devices.size < 2;
   select.addEventListener("change", () => {
