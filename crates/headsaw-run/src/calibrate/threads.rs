@@ -3,7 +3,7 @@
 use super::rounds::Rounds;
 use crate::compute::Shared;
 use crate::transport::sync::{Ordering, Padded};
-use crate::transport::{Bell, Patience, Stopped, Threads, Transport, Wants};
+use crate::transport::{Bells, Patience, Stopped, Threads, Transport, Waiter, Wants};
 use headsaw::program::{Group, GroupId, LaneId, Program};
 use headsaw::spec::cluster::{Level, Wiring};
 use headsaw::units::{BytesPerSecond, Seconds};
@@ -48,12 +48,13 @@ pub(super) fn measure(cores: u32, rounds: &mut Rounds) -> Between {
 
 /// What a lane does around each action: look whether another has come as far, say that it has.
 fn action(rounds: &mut Rounds) -> Seconds {
-    let (bell, patience, progress) = (Bell::default(), Patience::new(1, 1), [Padded::default(), Padded::default()]);
+    let (bells, patience, progress) = (Bells::new(2), Patience::new(1, 1), [Padded::default(), Padded::default()]);
+    let waiter = bells.waiter(0, patience);
     let seconds = rounds.each(TIMES as usize, || {
         let theirs = black_box(&progress[1]);
-        bell.wait(patience, || theirs.0.load(Ordering::Acquire) == 0).expect("nobody stops");
+        waiter.wait(|| theirs.0.load(Ordering::Acquire) == 0).expect("nobody stops");
         progress[0].0.fetch_add(1, Ordering::Release);
-        bell.ring();
+        waiter.wake([1]);
     });
     Seconds(seconds)
 }
@@ -100,8 +101,7 @@ pub(super) struct Lane<'a> {
     pub number: u32,
     transport: &'a Threads<'a>,
     progress: &'a [Padded],
-    bell: &'a Bell,
-    patience: Patience,
+    waiter: Waiter<'a>,
 }
 
 impl Lane<'_> {
@@ -115,12 +115,12 @@ impl Lane<'_> {
         let number = self.number as usize;
         let before = &self.progress[(number + self.progress.len() - 1) % self.progress.len()].0;
         let lap = self.progress[number].0.load(Ordering::Relaxed) + 1;
-        let wait = || self.bell.wait(self.patience, || before.load(Ordering::Acquire) >= lap);
+        let wait = || self.waiter.wait(|| before.load(Ordering::Acquire) >= lap);
         if number > 0 {
             wait()?;
         }
         self.progress[number].0.store(lap, Ordering::Release);
-        self.bell.ring();
+        self.waiter.wake([(number + 1) % self.progress.len()]);
         if number == 0 { wait() } else { Ok(()) }
     }
 }
@@ -128,11 +128,12 @@ impl Lane<'_> {
 /// Lanes do the same again and again, in step; the seconds that the first one tells. They must meet, or wait for
 /// each other, each time.
 pub(super) fn together(lanes: u32, rounds: &mut Rounds, round: impl Fn(&Lane) -> Result<f64, Stopped> + Sync) -> f64 {
-    let (bell, patience) = (Bell::default(), Patience::new(lanes as usize, super::cores() as usize));
+    let (bells, patience) = (Bells::new(lanes as usize), Patience::new(lanes as usize, super::cores() as usize));
     let program = meeting(lanes);
-    let transport = Threads::new(&program, 1, 1, &bell, patience, &Wants::default());
+    let transport = Threads::new(&program, 1, 1, &bells, patience, &Wants::default());
     let progress: Vec<Padded> = (0..lanes).map(|_| Padded::default()).collect();
-    let lane = |number| Lane { number, transport: &transport, progress: &progress, bell: &bell, patience };
+    let waiter = |number: u32| bells.waiter(number as usize, patience);
+    let lane = |number| Lane { number, transport: &transport, progress: &progress, waiter: waiter(number) };
     std::thread::scope(|scope| {
         for number in 1..lanes {
             let (lane, round) = (lane(number), &round);
@@ -140,7 +141,7 @@ pub(super) fn together(lanes: u32, rounds: &mut Rounds, round: impl Fn(&Lane) ->
         }
         let first = lane(0);
         let seconds = rounds.timed(|| round(&first).expect("only this lane stops the others"));
-        bell.stop();
+        bells.stop();
         seconds
     })
 }

@@ -17,7 +17,7 @@ use crate::compute::{Compute, Scratch};
 use crate::device::DeviceWeights;
 use crate::rope::Rotations;
 use crate::transport::sync::{Ordering, Padded};
-use crate::transport::{Bell, Moment, Patience, Stopped, Threads, Transport, Wants};
+use crate::transport::{Bells, Moment, Patience, Stopped, Threads, Transport, Waiter, Wants};
 use grow::Growth;
 use headsaw::plan::{Plan, Slice};
 use headsaw::program::{Action, BufId, Carries, LaneId, MicroId, Op, PlaceKind, Program, Step};
@@ -90,15 +90,15 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<Option<Recorde
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let at_work = run.program.lanes.iter().filter(|lane| !lane.actions.is_empty()).count();
     let patience = Patience::new(at_work, cores);
-    let bell = Bell::default();
+    let bells = Bells::new(lanes);
     let (rows, batch) = (run.plan.workload.rows() as usize, run.plan.workload.batch as usize);
     let wants = Wants { links: run.links.clone(), timed: run.trace.is_some() };
     let shared = Shared {
         run,
-        transport: Threads::new(run.program, rows, batch, &bell, patience, &wants),
+        transport: Threads::new(run.program, rows, batch, &bells, patience, &wants),
         views: run.memory.iter().map(|(device, memory)| (*device, memory.views())).collect(),
         progress: (0..lanes).map(|_| Padded::default()).collect(),
-        bell: &bell,
+        bells: &bells,
         patience,
         failure: Mutex::new(None),
         records: run.trace.map(Records::new),
@@ -177,7 +177,7 @@ struct Shared<'a> {
     views: BTreeMap<DeviceId, Views<'a>>,
     /// How many actions each lane has done.
     progress: Vec<Padded>,
-    bell: &'a Bell,
+    bells: &'a Bells,
     patience: Patience,
     failure: Mutex<Option<Failure>>,
     records: Option<Records>,
@@ -191,7 +191,7 @@ impl Shared<'_> {
     /// Ends the run; the first reason counts.
     fn fail(&self, failure: Failure) {
         self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(failure);
-        self.bell.stop();
+        self.bells.stop();
     }
 }
 
@@ -199,6 +199,8 @@ impl Shared<'_> {
 struct Task<'a> {
     action: &'a Action,
     waits: Vec<(usize, u64)>,
+    /// Lanes of its device that wait for it.
+    wakes: Vec<usize>,
     /// It needs (or makes) a micro-batch's header, so the lane must look whether that says stop.
     reads_header: bool,
     makes_header: bool,
@@ -281,6 +283,7 @@ impl<'a, 'c> Worker<'a, 'c> {
         let tasks = std::mem::take(&mut self.tasks);
         let length = tasks.len() as u64;
         let mine = &self.shared.progress[self.id.index()].0;
+        let waiter: Waiter = self.shared.bells.waiter(self.id.index(), self.shared.patience);
         loop {
             if self.shared.run.fault.is_some_and(|f| f.device == self.device && f.round == self.round) {
                 panic!("fault injected");
@@ -289,17 +292,17 @@ impl<'a, 'c> Worker<'a, 'c> {
                 for (lane, done) in &task.waits {
                     let theirs = &self.shared.progress[*lane].0;
                     let target = self.round * self.length_of(*lane) + done;
-                    self.shared.bell.wait(self.shared.patience, || theirs.load(Ordering::Acquire) >= target)?;
+                    waiter.wait(|| theirs.load(Ordering::Acquire) >= target)?;
                 }
                 if task.reads_header && self.copy_header(task.action.micro).stop {
-                    self.shared.bell.stop(); // others may wait for what this lane does not begin any more
+                    self.shared.bells.stop(); // others may wait for what this lane does not begin any more
                     return Ok(());
                 }
                 self.timed(i, task.action)?;
                 mine.store(self.round * length + i as u64 + 1, Ordering::Release);
-                self.shared.bell.ring();
+                waiter.wake(task.wakes.iter().copied());
                 if task.makes_header && self.copy_header(task.action.micro).stop {
-                    self.shared.bell.stop();
+                    self.shared.bells.stop();
                     return Ok(());
                 }
             }
@@ -371,14 +374,15 @@ impl<'a, 'c> Worker<'a, 'c> {
     }
 }
 
-/// The actions of a lane with what they wait for.
+/// The actions of a lane with what they wait for, and who waits for them.
 fn tasks(program: &Program, id: LaneId) -> Vec<Task<'_>> {
     let device = program.lanes[id.index()].device;
+    let lanes: Vec<usize> = (0..program.lanes.len()).filter(|lane| program.lanes[*lane].device == device).collect();
     let mut makers: BTreeMap<BufId, (usize, u64)> = BTreeMap::new();
-    for (i, lane) in program.lanes.iter().enumerate().filter(|(_, lane)| lane.device == device) {
-        for (at, action) in lane.actions.iter().enumerate() {
+    for lane in &lanes {
+        for (at, action) in program.lanes[*lane].actions.iter().enumerate() {
             for buf in &action.makes {
-                makers.insert(*buf, (i, at as u64 + 1)); // the last one counts: a value may come in several messages
+                makers.insert(*buf, (*lane, at as u64 + 1)); // the last one counts: a value may come in several messages
             }
         }
     }
@@ -386,23 +390,35 @@ fn tasks(program: &Program, id: LaneId) -> Vec<Task<'_>> {
         let place = program.bufs[buf.index()].place;
         place.is_some_and(|place| matches!(program.places[place.index()].kind, PlaceKind::Header(_)))
     };
-    let task = |action| task(action, id, &makers, &is_header);
-    program.lanes[id.index()].actions.iter().map(task).collect()
+    let task = |action| Task {
+        action,
+        waits: waits(action, id.index(), &makers),
+        wakes: Vec::new(),
+        reads_header: action.needs.iter().any(is_header),
+        makes_header: action.makes.iter().any(is_header),
+    };
+    let mut tasks: Vec<Task> = program.lanes[id.index()].actions.iter().map(task).collect();
+    for other in lanes.into_iter().filter(|lane| *lane != id.index()) {
+        for action in &program.lanes[other].actions {
+            let on_us = waits(action, other, &makers).into_iter().filter(|(lane, _)| *lane == id.index());
+            for (_, done) in on_us {
+                let wakes = &mut tasks[done as usize - 1].wakes;
+                if !wakes.contains(&other) {
+                    wakes.push(other);
+                }
+            }
+        }
+    }
+    tasks
 }
 
-fn task<'a>(
-    action: &'a Action,
-    id: LaneId,
-    makers: &BTreeMap<BufId, (usize, u64)>,
-    is_header: &dyn Fn(&BufId) -> bool,
-) -> Task<'a> {
-    let others = action.needs.iter().map(|buf| makers[buf]).filter(|(lane, _)| *lane != id.index());
+/// What an action of a lane waits for on the device's other lanes: of each the last that it needs.
+fn waits(action: &Action, lane: usize, makers: &BTreeMap<BufId, (usize, u64)>) -> Vec<(usize, u64)> {
+    let others = action.needs.iter().map(|buf| makers[buf]).filter(|(maker, _)| *maker != lane);
     let mut waits: BTreeMap<usize, u64> = BTreeMap::new();
-    for (lane, done) in others {
-        let most = waits.entry(lane).or_default();
+    for (maker, done) in others {
+        let most = waits.entry(maker).or_default();
         *most = done.max(*most);
     }
-    let reads_header = action.needs.iter().any(is_header);
-    let makes_header = action.makes.iter().any(is_header);
-    Task { action, waits: waits.into_iter().collect(), reads_header, makes_header }
+    waits.into_iter().collect()
 }

@@ -4,7 +4,7 @@ use super::meeting::Meeting;
 use super::ring::Ring;
 use super::sync::{AtomicU64, Ordering, Padded};
 use super::wire::book;
-use super::{Bell, Patience, Stopped};
+use super::{Bells, Patience, Stopped};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -15,7 +15,7 @@ fn messages_arrive_whole_and_in_order() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        let shared = Arc::new((Ring::new(1), Bell::default()));
+        let shared = Arc::new((Ring::new(0, 1, 1), Bells::new(2)));
         let sender = {
             let shared = shared.clone();
             thread::spawn(move || {
@@ -24,12 +24,13 @@ fn messages_arrive_whole_and_in_order() {
                         slot[0] = i;
                         1
                     };
-                    shared.0.send(&shared.1, Patience::NONE, &mut fill, |_| 0).unwrap();
+                    shared.0.send(&shared.1.waiter(0, Patience::NONE), &mut fill, |_| 0).unwrap();
                 }
             })
         };
+        let receiver = shared.1.waiter(1, Patience::NONE);
         for i in 1..=3 {
-            shared.0.recv(&shared.1, Patience::NONE, &mut |slot| assert_eq!(slot, [i]), |_| Ok(())).unwrap();
+            shared.0.recv(&receiver, &mut |slot| assert_eq!(slot, [i]), |_| Ok(())).unwrap();
         }
         sender.join().unwrap();
     });
@@ -39,11 +40,12 @@ fn messages_arrive_whole_and_in_order() {
 #[test]
 fn whoever_comes_last_wakes_the_other() {
     loom::model(|| {
-        let shared = Arc::new(([AtomicU64::new(0), AtomicU64::new(0)], Bell::default()));
-        let meet = |shared: &([AtomicU64; 2], Bell), me: usize| {
+        let shared = Arc::new(([AtomicU64::new(0), AtomicU64::new(0)], Bells::new(2)));
+        let meet = |shared: &([AtomicU64; 2], Bells), me: usize| {
+            let waiter = shared.1.waiter(me, Patience::NONE);
             shared.0[me].store(1, Ordering::Release);
-            shared.1.ring();
-            shared.1.wait(Patience::NONE, || shared.0[1 - me].load(Ordering::Acquire) >= 1)
+            waiter.wake([1 - me]);
+            waiter.wait(|| shared.0[1 - me].load(Ordering::Acquire) >= 1)
         };
         let other = {
             let shared = shared.clone();
@@ -58,12 +60,12 @@ fn whoever_comes_last_wakes_the_other() {
 #[test]
 fn a_stop_wakes_whoever_sleeps() {
     loom::model(|| {
-        let bell = Arc::new(Bell::default());
+        let bells = Arc::new(Bells::new(1));
         let waiter = {
-            let bell = bell.clone();
-            thread::spawn(move || bell.wait(Patience::NONE, || false))
+            let bells = bells.clone();
+            thread::spawn(move || bells.waiter(0, Patience::NONE).wait(|| false))
         };
-        bell.stop();
+        bells.stop();
         assert_eq!(waiter.join().unwrap(), Err(Stopped));
     });
 }
@@ -74,11 +76,11 @@ fn a_turn_shows_what_was_brought_to_it() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        let shared = Arc::new((Meeting::new(2), Bell::default()));
-        let meet = |shared: &(Meeting, Bell), me: usize| {
+        let shared = Arc::new((Meeting::new(0..2), Bells::new(2)));
+        let meet = |shared: &(Meeting, Bells), me: usize| {
             for turn in 1..=3 {
                 let brings = [10 * turn, 10 * turn + 1][me];
-                let met = shared.0.meet(&shared.1, Patience::NONE, me, Some((brings, brings))).unwrap();
+                let met = shared.0.meet(&shared.1.waiter(me, Patience::NONE), me, Some((brings, brings))).unwrap();
                 assert_eq!(met.bytes().collect::<Vec<_>>(), [10 * turn, 10 * turn + 1]);
                 assert_eq!(met.last_came(), 10 * turn + 1);
             }
@@ -111,12 +113,12 @@ fn no_booking_of_a_port_is_lost() {
 #[test]
 fn a_stop_wakes_whoever_waits_for_a_moment() {
     loom::model(|| {
-        let bell = Arc::new(Bell::default());
+        let bells = Arc::new(Bells::new(1));
         let waiter = {
-            let bell = bell.clone();
-            thread::spawn(move || bell.wait_until(|| 0, u64::MAX))
+            let bells = bells.clone();
+            thread::spawn(move || bells.waiter(0, Patience::NONE).wait_until(|| 0, u64::MAX))
         };
-        bell.stop();
+        bells.stop();
         assert_eq!(waiter.join().unwrap(), Err(Stopped));
     });
 }

@@ -1,7 +1,7 @@
 //! Where the lanes of a group meet: each comes, says what it brings and when it came, and waits for the others.
 
-use super::sync::{AtomicU64, Ordering, Padded};
-use super::{Bell, Patience, Stopped};
+use super::sync::{AtomicU64, Ordering, Padded, fence};
+use super::{Stopped, Waiter};
 
 /// How often each lane of a group has come, and what it brought to this turn and the last.
 pub(crate) struct Meeting {
@@ -10,6 +10,7 @@ pub(crate) struct Meeting {
 
 /// A lane's place.
 struct Seat {
+    lane: usize,
     came: Padded,
     /// By the turn's parity. Two are enough: a lane writes into the place of turn `t` again in turn `t + 2`, so after it
     /// has left turn `t + 1`; it left only when all had come to `t + 1`, and whoever has come there has read what it
@@ -30,21 +31,15 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Meeting {
-    /// For so many lanes.
-    pub fn new(lanes: usize) -> Meeting {
-        let seat = |_| Seat { came: Padded::default(), brought: Default::default() };
-        Meeting { seats: (0..lanes).map(seat).collect() }
+    /// For these lanes.
+    pub fn new(lanes: impl IntoIterator<Item = usize>) -> Meeting {
+        let seat = |lane| Seat { lane, came: Padded::default(), brought: Default::default() };
+        Meeting { seats: lanes.into_iter().map(seat).collect() }
     }
 
     /// Comes, with so many bytes and at such a time where anybody wants to know, and waits for the others. What is read
     /// of the turn is read before the seat comes again.
-    pub fn meet(
-        &self,
-        bell: &Bell,
-        patience: Patience,
-        seat: usize,
-        brings: Option<(u64, u64)>,
-    ) -> Result<Turn<'_>, Stopped> {
+    pub fn meet(&self, waiter: &Waiter, seat: usize, brings: Option<(u64, u64)>) -> Result<Turn<'_>, Stopped> {
         let mine = &self.seats[seat];
         let turn = mine.came.0.load(Ordering::Relaxed) + 1;
         let parity = (turn % 2) as usize;
@@ -54,9 +49,14 @@ impl Meeting {
             mine.brought[parity].at.store(at, Ordering::Relaxed);
         }
         mine.came.0.store(turn, Ordering::Release);
-        bell.ring();
+        // Of those who come at the same time at least one sees all others: their fences have an order.
+        fence(Ordering::SeqCst);
+        let came = |other: &Seat| other.came.0.load(Ordering::Acquire) >= turn;
+        if self.seats.iter().all(came) {
+            waiter.wake(self.seats.iter().map(|seat| seat.lane));
+        }
         for other in &self.seats {
-            bell.wait(patience, || other.came.0.load(Ordering::Acquire) >= turn)?;
+            waiter.wait(|| came(other))?;
         }
         Ok(Turn { meeting: self, parity })
     }

@@ -10,7 +10,7 @@ mod wait;
 mod wire;
 
 pub use threads::{Threads, Wants};
-pub use wait::{Bell, Patience};
+pub use wait::{Bells, Patience, Waiter};
 
 use headsaw::program::{ChanId, GroupId, LaneId};
 use std::time::Instant;

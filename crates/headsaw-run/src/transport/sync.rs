@@ -5,16 +5,16 @@
 pub use loom::{
     cell::UnsafeCell,
     hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
-    sync::{Condvar, Mutex},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    sync::{Condvar, Mutex, MutexGuard},
     thread::yield_now,
 };
 
 #[cfg(not(feature = "loom"))]
 pub use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
-    sync::{Condvar, Mutex},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    sync::{Condvar, Mutex, MutexGuard},
     thread::yield_now,
 };
 

@@ -5,13 +5,13 @@ use super::meeting::Meeting;
 use super::ring::Ring;
 use super::sync::Padded;
 use super::wire::{Clock, Wire};
-use super::{Bell, Moment, Patience, Stopped, Transport};
+use super::{Bells, Moment, Patience, Stopped, Transport, Waiter};
 use headsaw::program::{Carries, Chan, ChanId, Group, GroupId, LaneId, Program};
 use headsaw::spec::cluster::{DeviceId, Links};
 
 /// Devices as groups of threads in one process.
 pub struct Threads<'a> {
-    bell: &'a Bell,
+    bells: &'a Bells,
     patience: Patience,
     clock: Clock,
     /// Somebody wants to know when things began.
@@ -24,6 +24,8 @@ pub struct Threads<'a> {
 
 /// A ring, and what lies between its ends.
 struct Channel {
+    from: LaneId,
+    to: LaneId,
     ring: Ring,
     wire: Option<Wire>,
 }
@@ -59,28 +61,29 @@ impl<'a> Threads<'a> {
         program: &Program,
         rows: usize,
         batch: usize,
-        bell: &'a Bell,
+        bells: &'a Bells,
         patience: Patience,
         wants: &Wants,
     ) -> Threads<'a> {
         let wiring = Wiring { program, links: &wants.links };
         let chans = program.chans.iter().map(|chan| {
             let floats = |start: u32, end: u32, rows: usize| 4 * rows * (end - start) as usize;
-            let ring = Ring::new(match chan.carries {
+            let bytes = match chan.carries {
                 Carries::Header(_) => crate::lane::Header::bytes_most(rows),
                 Carries::Residual { start, end } => floats(start, end, rows),
                 Carries::Logits { start, end } => floats(start, end, batch),
-            });
-            Channel { ring, wire: wiring.of_chan(chan) }
+            };
+            let ring = Ring::new(chan.from.index(), chan.to.index(), bytes);
+            Channel { ring, from: chan.from, to: chan.to, wire: wiring.of_chan(chan) }
         });
         let groups = program.groups.iter().map(|group| Gathering {
             lanes: group.lanes.clone(),
-            meeting: Meeting::new(group.lanes.len()),
+            meeting: Meeting::new(group.lanes.iter().map(|lane| lane.index())),
             seats: wiring.of_group(group),
         });
         let devices = program.lanes.iter().map(|lane| lane.device.0 as usize + 1).max().unwrap_or(0);
         Threads {
-            bell,
+            bells,
             patience,
             clock: Clock::start(),
             timed: wants.timed,
@@ -88,6 +91,10 @@ impl<'a> Threads<'a> {
             chans: chans.collect(),
             groups: groups.collect(),
         }
+    }
+
+    fn waiter(&self, lane: LaneId) -> Waiter<'_> {
+        self.bells.waiter(lane.index(), self.patience)
     }
 
     /// The moment, where anybody wants to know.
@@ -135,20 +142,23 @@ impl Wiring<'_> {
 
 impl Transport for Threads<'_> {
     fn send(&self, chan: ChanId, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), Stopped> {
-        let Channel { ring, wire } = &self.chans[chan.index()];
+        let Channel { ring, wire, from, .. } = &self.chans[chan.index()];
         let there = |bytes: usize| wire.map_or(0, |wire| wire.there(&self.ports, self.clock.now(), bytes as u64));
-        ring.send(self.bell, self.patience, fill, there)
+        ring.send(&self.waiter(*from), fill, there)
     }
 
     fn put(&self, chan: ChanId, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), Stopped> {
-        self.chans[chan.index()].ring.send(self.bell, self.patience, fill, |_| 0)
+        let Channel { ring, from, .. } = &self.chans[chan.index()];
+        ring.send(&self.waiter(*from), fill, |_| 0)
     }
 
     fn recv(&self, chan: ChanId, take: &mut dyn FnMut(&[u8])) -> Result<Moment, Stopped> {
         let mut began = None;
-        self.chans[chan.index()].ring.recv(self.bell, self.patience, take, |there| {
+        let Channel { ring, to, .. } = &self.chans[chan.index()];
+        let waiter = self.waiter(*to);
+        ring.recv(&waiter, take, |there| {
             if there > 0 {
-                self.bell.wait_until(|| self.clock.now(), there)?;
+                waiter.wait_until(|| self.clock.now(), there)?;
             }
             began = if self.timed { self.moment(self.clock.now()) } else { None };
             Ok(())
@@ -162,18 +172,19 @@ impl Transport for Threads<'_> {
             return Ok(if self.timed { self.moment(self.clock.now()) } else { None });
         }
         let seat = lanes.iter().position(|other| *other == lane).expect("a lane of the group");
+        let waiter = self.waiter(lane);
         if seats.is_empty() && !self.timed {
-            meeting.meet(self.bell, self.patience, seat, None)?;
+            meeting.meet(&waiter, seat, None)?;
             return Ok(None);
         }
-        let turn = meeting.meet(self.bell, self.patience, seat, Some((bytes, self.clock.now())))?;
+        let turn = meeting.meet(&waiter, seat, Some((bytes, self.clock.now())))?;
         let began = turn.last_came();
         if let Some(Seat { device, wire, sharers }) = seats.get(seat) {
             let others = seats.iter().zip(turn.bytes()).filter(|(other, _)| other.device != *device);
             let incoming: u64 = others.map(|(_, bytes)| bytes).fold(0, u64::saturating_add);
             if incoming > 0 {
                 let there = wire.there(&self.ports, began, incoming / sharers);
-                self.bell.wait_until(|| self.clock.now(), there)?;
+                waiter.wait_until(|| self.clock.now(), there)?;
             }
         }
         Ok(self.moment(began))
@@ -199,9 +210,9 @@ mod tests {
 
     #[test]
     fn messages_arrive_whole_and_in_order() {
-        let bell = Bell::default();
+        let bells = Bells::new(2);
         for cores in [1, 8] {
-            let threads = Threads::new(&pair(), 4, 1, &bell, Patience::new(2, cores), &Wants::default());
+            let threads = Threads::new(&pair(), 4, 1, &bells, Patience::new(2, cores), &Wants::default());
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     for i in 0..2000u32 {
@@ -223,11 +234,11 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_told_when_the_run_ends() {
-        let bell = Bell::default();
-        let threads = Threads::new(&pair(), 4, 1, &bell, Patience::new(2, 1), &Wants::default());
+        let bells = Bells::new(2);
+        let threads = Threads::new(&pair(), 4, 1, &bells, Patience::new(2, 1), &Wants::default());
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| threads.recv(ChanId(0), &mut |_| {}));
-            bell.stop();
+            bells.stop();
             assert_eq!(waiter.join().unwrap(), Err(Stopped));
         });
     }

@@ -1,7 +1,7 @@
 //! Waiting for another thread: spin briefly, then give way, then sleep.
 
 use super::Stopped;
-use super::sync::{AtomicBool, AtomicU32, Condvar, Mutex, Ordering, fence, spin_loop, yield_now};
+use super::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, fence, spin_loop, yield_now};
 use std::time::Duration;
 
 /// How long a lane spins before it gives its core away.
@@ -28,63 +28,103 @@ impl Patience {
 /// slack, prctl(2)), so that is some µs. To give way instead may cost milliseconds where another thread wants the core.
 const EARLY_NANOS: u64 = 60_000;
 
-/// Wakes those who sleep until something changes. Whoever changes something rings.
-#[derive(Debug, Default)]
-pub struct Bell {
-    sleepers: AtomicU32,
+/// A bell for each lane, which wakes it where it sleeps. Whoever changes something rings for those who wait for it.
+#[derive(Debug)]
+pub struct Bells {
     stopped: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
-    /// Those who wait for a moment: nothing but the end wakes them before.
-    dozing: Mutex<()>,
-    over: Condvar,
+    lanes: Vec<Bell>,
 }
 
-impl Bell {
-    /// Says that something has changed. Costs a fence and a load while nobody sleeps.
-    pub fn ring(&self) {
-        // Pairs with the fence in `sleep`: either the sleeper sees the change, or we see the sleeper.
-        fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::Relaxed) > 0 {
-            drop(self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-            self.wake.notify_all();
-        }
+#[derive(Debug, Default)]
+struct Bell {
+    /// The lane sleeps until something changes.
+    sleeps: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+/// A lane, as far as it waits for others and wakes them.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiter<'a> {
+    bells: &'a Bells,
+    lane: usize,
+    patience: Patience,
+}
+
+impl Bells {
+    /// For so many lanes.
+    pub fn new(lanes: usize) -> Bells {
+        Bells { stopped: AtomicBool::new(false), lanes: (0..lanes).map(|_| Bell::default()).collect() }
+    }
+
+    /// One of the lanes.
+    pub fn waiter(&self, lane: usize, patience: Patience) -> Waiter<'_> {
+        Waiter { bells: self, lane, patience }
     }
 
     /// Ends all waiting, now and later.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        // Whoever dozes has seen it, or holds the lock until it can be woken.
-        drop(self.dozing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        self.over.notify_all();
-        self.ring();
+        for bell in &self.lanes {
+            // Whoever goes to sleep has seen it, or holds the lock until it can be woken.
+            drop(bell.lock());
+            bell.wake.notify_all();
+        }
     }
 
     /// Has somebody ended the waiting?
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
+}
+
+impl Bell {
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl<'a> Waiter<'a> {
+    fn bell(&self) -> &'a Bell {
+        &self.bells.lanes[self.lane]
+    }
+
+    /// Says to other lanes that something has changed for them. Costs a fence, and a load for each that does not sleep.
+    pub fn wake(&self, others: impl IntoIterator<Item = usize>) {
+        let mut fenced = false;
+        for other in others.into_iter().filter(|other| *other != self.lane) {
+            if !std::mem::replace(&mut fenced, true) {
+                // Pairs with the fence in `sleep`: either the sleeper sees the change, or we see the sleeper.
+                fence(Ordering::SeqCst);
+            }
+            let bell = &self.bells.lanes[other];
+            if bell.sleeps.load(Ordering::Relaxed) {
+                drop(bell.lock());
+                bell.wake.notify_all();
+            }
+        }
+    }
 
     /// Waits until `ready`.
     ///
     /// # Errors
-    /// Somebody has called [`Bell::stop`].
+    /// Somebody has called [`Bells::stop`].
     #[inline]
-    pub fn wait(&self, patience: Patience, mut ready: impl FnMut() -> bool) -> Result<(), Stopped> {
+    pub fn wait(&self, mut ready: impl FnMut() -> bool) -> Result<(), Stopped> {
         if ready() {
             return Ok(());
         }
-        for _ in 0..patience.spins {
+        for _ in 0..self.patience.spins {
             spin_loop();
             if ready() {
                 return Ok(());
             }
         }
-        for _ in 0..patience.yields {
+        for _ in 0..self.patience.yields {
             if ready() {
                 return Ok(());
             }
-            if self.is_stopped() {
+            if self.bells.is_stopped() {
                 return Err(Stopped);
             }
             yield_now();
@@ -95,11 +135,11 @@ impl Bell {
     /// Waits until a moment: asleep at first.
     ///
     /// # Errors
-    /// Somebody has called [`Bell::stop`].
+    /// Somebody has called [`Bells::stop`].
     pub fn wait_until(&self, now: impl Fn() -> u64, moment: u64) -> Result<(), Stopped> {
         self.doze(&now, moment.saturating_sub(EARLY_NANOS))?;
         while now() < moment {
-            if self.is_stopped() {
+            if self.bells.is_stopped() {
                 return Err(Stopped);
             }
             spin_loop();
@@ -107,13 +147,15 @@ impl Bell {
         Ok(())
     }
 
+    /// Nothing but the end wakes it before: it does not say that it sleeps.
     fn doze(&self, now: impl Fn() -> u64, moment: u64) -> Result<(), Stopped> {
         if now() >= moment {
             return Ok(());
         }
-        let mut guard = self.dozing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let bell = self.bell();
+        let mut guard = bell.lock();
         loop {
-            if self.is_stopped() {
+            if self.bells.is_stopped() {
                 return Err(Stopped);
             }
             let left = moment.saturating_sub(now());
@@ -121,25 +163,26 @@ impl Bell {
                 return Ok(());
             }
             let left = Duration::from_nanos(left);
-            guard = self.over.wait_timeout(guard, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            guard = bell.wake.wait_timeout(guard, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
     }
 
     #[cold]
     fn sleep(&self, ready: &mut dyn FnMut() -> bool) -> Result<(), Stopped> {
-        let mut guard = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        let bell = self.bell();
+        let mut guard = bell.lock();
+        bell.sleeps.store(true, Ordering::Relaxed);
         let result = loop {
             fence(Ordering::SeqCst);
             if ready() {
                 break Ok(());
             }
-            if self.is_stopped() {
+            if self.bells.is_stopped() {
                 break Err(Stopped);
             }
-            guard = self.wake.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
+            guard = bell.wake.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
         };
-        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        bell.sleeps.store(false, Ordering::Relaxed);
         result
     }
 }
