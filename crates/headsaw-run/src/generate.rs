@@ -238,27 +238,33 @@ impl Engine {
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine, RunError> {
         check(file, plan)?;
-        let program = lower(plan);
-        if !verify::follows_memory(&program) {
-            let lanes = program.lanes.len();
-            return Err(RunError::Input(format!(
-                "{lanes} lanes are too many to verify and run: take fewer devices, --lanes or --micro-batches"
-            )));
-        }
-        let unsound = verify::program(&program);
-        if !unsound.is_empty() {
-            return Err(RunError::Plan(unsound)); // what lanes share in memory rests on this check
-        }
-        let held = verify::memory(plan, &program);
-        fits_machine(plan, &held)?;
+        let (program, held) = sound(plan)?;
         let rope = plan.model.rope.as_ref().expect("families that run have rotary positions");
         let rotations = Rotations::new(rope, file.rope_divisors(), plan.workload.context);
         let devices = load(file, plan, &*compute, held.values().map(|memory| memory.weights).sum(), progress)?;
-        let memory = plan
-            .slices()
-            .map(|(stage, slice)| (slice.device, DeviceMemory::new(plan, &program, stage, slice)))
-            .collect();
+        let memory = places(plan, &program);
         Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory })
+    }
+
+    /// The same weights under a plan that gives each device the same slices and sequences the same room, and may differ
+    /// in all else: lanes, steps, order, micro-batches.
+    ///
+    /// # Errors
+    /// The plan has violations, or other slices.
+    pub fn under(self, plan: &Plan) -> Result<Engine, RunError> {
+        let mut found = verify::plan(plan);
+        found.extend(not_yet(plan));
+        let held = |plan: &Plan| (plan.model.clone(), plan.stages.clone(), plan.exchange, plan.workload.numerics);
+        if held(plan) != held(&self.plan) || plan.workload.context != self.plan.workload.context {
+            let expected = "the slices, exchange, numerics and context that are loaded".into();
+            found.push(Violation { at: "plan".into(), expected, got: "others: load it anew".into() });
+        }
+        if !found.is_empty() {
+            return Err(RunError::Plan(found));
+        }
+        let (program, _) = sound(plan)?;
+        let memory = places(plan, &program);
+        Ok(Engine { plan: plan.clone(), program, memory, ..self })
     }
 
     /// The plan that is run.
@@ -385,6 +391,29 @@ pub fn not_yet(plan: &Plan) -> Vec<Violation> {
         found.push(Violation { at: "workload.numerics.activations".into(), expected, got });
     }
     found
+}
+
+/// The program of a plan, sound, and the memory that it takes, which this machine has.
+fn sound(plan: &Plan) -> Result<(Program, BTreeMap<DeviceId, Memory>), RunError> {
+    let program = lower(plan);
+    if !verify::follows_memory(&program) {
+        let lanes = program.lanes.len();
+        return Err(RunError::Input(format!(
+            "{lanes} lanes are too many to verify and run: take fewer devices, --lanes or --micro-batches"
+        )));
+    }
+    let unsound = verify::program(&program);
+    if !unsound.is_empty() {
+        return Err(RunError::Plan(unsound)); // what lanes share in memory rests on this check
+    }
+    let held = verify::memory(plan, &program);
+    fits_machine(plan, &held)?;
+    Ok((program, held))
+}
+
+fn places(plan: &Plan, program: &Program) -> BTreeMap<DeviceId, DeviceMemory> {
+    let place = |(stage, slice): (usize, &Slice)| (slice.device, DeviceMemory::new(plan, program, stage, slice));
+    plan.slices().map(place).collect()
 }
 
 /// Refuses, before anything is allocated, what this machine has no memory for.

@@ -410,6 +410,10 @@ pub fn ffn_leaves(model: &ModelSpec, slice: &Slice) -> Range<u32> {
     slice.ffn.start.div_ceil(leaf)..slice.ffn.end.div_ceil(leaf)
 }
 
+/// Floats of gate and up that a lane keeps before the activation takes them: the more, the fewer times a prompt's
+/// activations are laid out for the product; but they should stay in the cache.
+const MLP_FLOATS: u64 = 1 << 18;
+
 /// Floats of working memory that one lane of a slice's device uses, beside what it normalises for itself: products on
 /// their way to the cache, to the activation, or (gather) to the residual.
 pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
@@ -423,7 +427,8 @@ pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
         Exchange::Gather => span(&slice.rows),
     };
     let mlp_blocks = span(&slice.ffn).div_ceil(u64::from(BLOCK)).div_ceil(u64::from(plan.lanes));
-    let whole = (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(2 * u64::from(BLOCK) * mlp_blocks);
+    let mlp = 2 * u64::from(BLOCK) * mlp_blocks * rows;
+    let whole = (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(mlp.min(MLP_FLOATS));
     if plan.steps.is_none() {
         return whole;
     }
