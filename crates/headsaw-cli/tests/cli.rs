@@ -401,8 +401,30 @@ fn what_can_not_be_simulated_is_refused() {
         refused(&["simulate", &plan], "expected 1 to ");
         refused(&["simulate", &plan, "--for", "decode"], "expected 1 to ");
     }
-    refused(&["run", "demo", "-p", "x", "--steps", "5"], "score, softmax and context are one kernel here");
-    refused(&["bench", "demo", "--steps", "project|score|softmax+context|merge"], "are one kernel here");
+}
+
+/// Asked for more steps than there are kernels, a run says which it takes, and gives the same bits.
+#[test]
+fn steps_run_as_kernels_take_them_and_leave_a_trace() {
+    let folder = folder("steps");
+    let digest = |args: &[&str]| {
+        let ran = headsaw(&[&["run", "demo", "-p", "x", "-n", "3", "--json"], args].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        (json["logits_digest"].as_str().unwrap().to_string(), ran.err)
+    };
+    let (whole, _) = digest(&["--lanes", "1"]);
+    let trace = folder.join("run.trace").display().to_string();
+    let (five, said) = digest(&["--tp", "2", "--steps", "5", "--lanes", "2", "--trace", &trace]);
+    assert_eq!(five, whole);
+    assert!(said.contains("runs as project|attend|merge: score, softmax and context are one kernel here"), "{said}");
+    assert!(good(&["verify", &trace]).contains("trace sound"));
+    let json: serde_json::Value = serde_json::from_str(&good(&["compare", &trace, "--json"])).unwrap();
+    assert!(json["seconds"]["measured"].as_f64().unwrap() > 0.0);
+    let page = folder.join("run.html").display().to_string();
+    digest(&["--chunk", "2", "--exchange", "gather", "--lanes", "1", "--tp", "2", "--trace", &page]);
+    assert!(std::fs::read_to_string(&page).unwrap().starts_with("<!doctype html>"));
+    refused(&["run", "demo", "-p", "x", "--trace", "x.txt"], "--trace");
 }
 
 #[test]
