@@ -157,7 +157,12 @@ fn limited(pictures: &[Picture], most: usize) -> Cow<'_, [Picture]> {
 
 /// Shows pictures on the terminal; beside JSON, on the other stream.
 pub fn show(pictures: &[Picture], json: bool) -> Result<(), Failure> {
-    Screen { json }.show(&coloured(&terminal(pictures, columns())))
+    Screen { json }.show(&text(pictures, usize::MAX))
+}
+
+/// The same as text, no wider than so many columns.
+pub fn text(pictures: &[Picture], most: usize) -> String {
+    coloured(&terminal(pictures, columns().min(most)))
 }
 
 /// Columns of the terminal; where there is none as many as fit everywhere.

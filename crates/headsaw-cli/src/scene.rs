@@ -46,6 +46,11 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// One prompt that is read at once.
+    pub fn prompt(tokens: u32) -> Scene {
+        Scene { phase: Phase::Prefill, prompt: tokens, sequences: 1, asked: 1, chunk: None }
+    }
+
     /// As flags and plan say.
     pub fn of(args: &ForecastArgs, plan: &Plan, planned: bool, prompt: u32) -> Scene {
         let micros = plan.workload.micros;

@@ -16,6 +16,7 @@ use crate::scene::Phase;
 use crate::subject::Subject;
 use headsaw::cost::Load;
 use headsaw::draw::Picture;
+use headsaw::draw::html::GrainView;
 use headsaw::grain::{Grain, Question, grain};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -159,4 +160,9 @@ fn closest(subject: &Subject, site: &Site, pp: u32) -> u32 {
     let joined = site.cluster.levels.first().and_then(|level| level.devices).unwrap_or(u32::MAX);
     let there = site.cluster.devices() / pp.max(1);
     there.min(joined).min(subject.model().heads).max(1)
+}
+
+/// An answer as a part of a page.
+pub fn view(lang: Lang, forecast: &Forecast, grain: &Grain, loss: f64) -> GrainView {
+    page::view(&Teller::new(words::of(lang), forecast, grain, loss))
 }

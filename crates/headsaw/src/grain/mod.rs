@@ -22,7 +22,7 @@ pub use advice::{Advice, ROWS_MOST};
 pub use curve::{Curve, HeadPoint, Point};
 pub use levels::Level;
 pub use overlap::{Flip, OverlapPoint, Overlaps};
-pub use slots::{Slots, Speedups};
+pub use slots::{Slots, Speedups, in_slots};
 pub use verdict::{Loss, Reason, Verdict, Word};
 
 use crate::cost::Load;

@@ -4,10 +4,11 @@ use super::layer::Layer;
 use super::place::Case;
 use crate::cost::{Collective, CostModel, Domain, Load, Price};
 use crate::lower::{lower, work};
-use crate::plan::{Stage, StepCut};
-use crate::program::{Step, Work};
+use crate::plan::{Plan, Stage, StepCut};
+use crate::program::{Program, Step, Work};
 use crate::simulate::{Rounds, Stuck, simulate};
 use crate::spec::cluster::DeviceId;
+use crate::trace::Trace;
 use crate::units::{Bytes, Seconds};
 use serde::Serialize;
 
@@ -45,12 +46,25 @@ pub fn slots(case: &Case) -> Result<Slots, Stuck> {
     let (units, parts) = (case.chunks(), steps.cut.parts().len() as u32);
     let mut plan = case.plan.clone();
     plan.stages = vec![Stage { layers: 0..1, slices: case.held().slices.clone() }];
-    plan.model.layers = 1;
-    plan.workload.micros = 1;
-    let cost = Slot::of(&steps.cut);
-    let trace = simulate(&lower(&plan), &cost, &Rounds(vec![vec![case.load]]))?;
+    let (_, trace) = in_slots(&plan, case.load)?;
     let on_lanes = trace.seconds().0.round() as u32;
     Ok(Slots { serial: units * parts, pipelined: units + parts - 1, on_lanes, lanes: case.head_lanes() as u32 })
+}
+
+/// One layer of a plan's first stage, every part of its step cut one slot long and all else none: its program, and its
+/// trace, a second a slot.
+///
+/// # Errors
+/// Where the plan's program does not come to its end; `verify::plan` accepts no such plan.
+pub fn in_slots(plan: &Plan, load: Load) -> Result<(Program, Trace), Stuck> {
+    let mut plan = plan.clone();
+    plan.stages.truncate(1);
+    plan.stages.iter_mut().for_each(|stage| stage.layers = 0..1);
+    (plan.model.layers, plan.workload.micros) = (1, 1);
+    let cost = plan.steps.as_ref().map_or(Slot(Vec::new()), |steps| Slot::of(&steps.cut));
+    let program = lower(&plan);
+    let trace = simulate(&program, &cost, &Rounds(vec![vec![load]]))?;
+    Ok((program, trace))
 }
 
 /// The numbers, with the seconds of the uncut layer; nothing is measured here.
