@@ -1,5 +1,7 @@
 //! The real binary, as people and scripts use it.
 
+#[path = "cli/demo.rs"]
+mod demo;
 #[path = "cli/edited.rs"]
 mod edited;
 #[path = "cli/links.rs"]
@@ -518,22 +520,6 @@ fn bad_input_is_refused_with_exit_code_2() {
     refused(&["demo", "-p", ""], "an empty prompt");
     refused(&["sing"], "unrecognized subcommand");
     refused(&["completions", "tcsh"], "invalid value 'tcsh'");
-}
-
-#[test]
-fn the_demo_gives_the_same_bits_under_every_cut() {
-    let shown = json(&["demo", "-n", "16"]);
-    assert_eq!(shown["digest_uncut"], shown["digest_cut"]);
-    assert_eq!(shown["digest_uncut"], shown["digest_uneven"]);
-    assert_eq!(shown["digest_cut"].as_str().unwrap().len(), 64);
-    assert_eq!(shown["slots"], serde_json::json!({ "serial": 6, "pipelined": 4 }));
-    assert_eq!(shown["devices"].as_array().unwrap().len(), 4);
-    assert_eq!(shown["devices"][1]["heads"], serde_json::json!([2, 4]));
-    assert!(shown["text"].as_str().unwrap().len() > 16);
-    assert!(good(&["demo", "-n", "2"]).contains("The same bits under every cut."));
-    assert!(good(&["demo", "-n", "2", "--lang", "zh"]).contains("无论怎么切，每一位都相同。"));
-    let chinese = ended(command(&["demo", "-n", "2"]).env("LANG", "zh_CN.UTF-8").spawn().unwrap());
-    assert!(chinese.out.contains("按头切"), "{}", chinese.out);
 }
 
 #[test]

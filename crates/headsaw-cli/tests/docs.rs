@@ -48,7 +48,7 @@ fn fields_of_json_are_those_of_the_page() {
         fields(&mut line[start.len()..].chars())
     };
     let verbs = [
-        ("demo", "-n 2"),
+        ("demo", "-n 2 --no-html"),
         ("inspect", "demo --tp 2"),
         ("plan", "demo --tp 2"),
         ("verify", "demo --tp 2 --lanes 1"),

@@ -88,7 +88,7 @@ pub fn example(stage: &Stage, example: &Example, slots: Slots) -> String {
     format!(
         "{}\n{}\n{}{}\n{}\n{}{}\n",
         dense(&form::text(&pictures, COLUMNS)),
-        styled(BOLD, &(words.predicted)(example.tokens)),
+        styled(BOLD, &(words.predicted)(example.tokens, example.rounds)),
         steps(words, example),
         words.calibrate,
         styled(BOLD, words.gains),

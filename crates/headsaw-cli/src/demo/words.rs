@@ -26,8 +26,8 @@ pub struct Words {
     pub different: &'static str,
     /// The heading of the pictures: devices.
     pub layer: fn(u32) -> String,
-    /// The heading of the times: tokens of the passage.
-    pub predicted: fn(usize) -> String,
+    /// The heading of the times: tokens of the passage, rounds.
+    pub predicted: fn(usize, usize) -> String,
     /// Step, predicted, measured, error.
     pub columns: [&'static str; 4],
     /// Steps of no head.
@@ -94,7 +94,9 @@ const ENGLISH: Words = Words {
     same: "The same bits under every cut.",
     different: "The bits differ: this must not happen, please report it.",
     layer: |_| "One layer on device 0 (heads 0 and 1 are head 1 and 2 above)".into(),
-    predicted: |tokens| format!("Predicted and measured: {tokens} tokens read, steps of all lanes together"),
+    predicted: |tokens, rounds| {
+        format!("{tokens} tokens read, all lanes together; measured: the fastest of {rounds} rounds")
+    },
     columns: ["<step", "predicted", "measured", "error"],
     rest: "all else",
     passage: "first start to last end",
@@ -115,7 +117,7 @@ const ENGLISH: Words = Words {
         )
     },
     fine: "  Below 1: the units are so small that handing them over costs more than it hides.\n",
-    title: |heads, devices| format!("headsaw demo: {heads} heads over {devices} devices, 3 steps a head"),
+    title: |heads, devices| format!("headsaw demo: one layer, {heads} heads over {devices} devices, 3 steps a head"),
     wrote: |path| format!("All devices, to zoom into: {path}\n"),
 };
 
@@ -150,7 +152,7 @@ const CHINESE: Words = Words {
     same: "无论怎么切，每一位都相同。",
     different: "结果不一致：这不应该发生，请报告。",
     layer: |_| "设备 0 上的一层（图中的头 0、1 即上面的头 1、2）".into(),
-    predicted: |tokens| format!("预测与实测：读入 {tokens} 个词元，各步为所有通道之和"),
+    predicted: |tokens, rounds| format!("读入 {tokens} 个词元，所有通道之和；实测取 {rounds} 轮中最快的一轮"),
     columns: ["<步", "预测", "实测", "误差"],
     rest: "其余",
     passage: "从开始到结束",
@@ -167,6 +169,6 @@ const CHINESE: Words = Words {
         )
     },
     fine: "  小于 1：工作单元太小，交接的代价大于能隐藏的时间。\n",
-    title: |heads, devices| format!("headsaw demo：{heads} 个头，{devices} 个设备，每个头 3 步"),
+    title: |heads, devices| format!("headsaw demo：一层，{heads} 个头，{devices} 个设备，每个头 3 步"),
     wrote: |path| format!("全部设备，可以缩放：{path}\n"),
 };
