@@ -11,6 +11,7 @@ use headsaw::program::{Op, Program};
 use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::{Cluster, DeviceId, Link, Links};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
+use headsaw::trace::Trace;
 use headsaw::units::{BytesPerSecond, Seconds};
 use headsaw_run::calibrate::{BUDGET, calibrate};
 use headsaw_run::compute;
@@ -51,13 +52,43 @@ fn main() {
     let rounds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
     measure(&mut ways, &Links::all(link), rounds.max(1));
     show(&ways, alone);
+    stages(&file, &cluster, rounds);
+}
+
+/// Two stages, a prompt in so many chunks that follow each other: the idle share, predicted and measured.
+fn stages(file: &ModelFile, cluster: &Cluster, rounds: usize) {
+    println!("\n| two stages, chunks | bubble predicted | measured, min / median |\n|---|---|---|");
+    for micros in [4, 8] {
+        let workload = Workload { tokens: PROMPT / micros, micros, ..plain(PROMPT) };
+        let order = Order::Pipelined;
+        let request = CutRequest { tp: 1, pp: 2, device_weights: vec![], lanes: 1, exchange: Exchange::Reduce, order };
+        let plan = cut(file.spec(), workload, &request).expect("a cut");
+        let foretold = simulated(&plan, cluster).occupancy().bubble;
+        let mut engine = load(file, &plan);
+        let mut found: Vec<f64> = (0..=rounds).map(|_| first_round(&mut engine).occupancy().bubble).skip(1).collect();
+        let middle = median(&mut found);
+        println!("| {micros} | {foretold:.3} | {:.3} / **{middle:.3}** |", found[0]);
+    }
+}
+
+/// What was measured of the prompt's round.
+fn first_round(engine: &mut Engine) -> Trace {
+    let recorded = run(engine, &Links::default(), Some(1 << 16)).recorded.expect("it was asked for");
+    let spans = recorded.trace.spans.iter().filter(|span| span.round == 0).copied().collect();
+    Trace { spans, ..recorded.trace }
+}
+
+fn plain(tokens: u32) -> Workload {
+    let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
+    Workload { batch: 1, tokens, micros: 1, context: PROMPT + 1, sequences: 1, numerics }
 }
 
 /// A link at which exchanges take [`SHARE`] of the plainest way; and the seconds of that without it.
 fn chosen(file: &ModelFile) -> (Link, f64) {
     let plan = plan(file, Exchange::Reduce, Overlap::None, None);
     let mut engine = load(file, &plan);
-    let mut seconds: Vec<f64> = (0..=5).map(|_| run(&mut engine, &Links::default()).prefill.seconds).skip(1).collect();
+    let mut seconds: Vec<f64> =
+        (0..=5).map(|_| run(&mut engine, &Links::default(), None).prefill.seconds).skip(1).collect();
     let alone = median(&mut seconds);
     let (bytes, exchanges) = incoming(&lower(&plan));
     let wire = alone * SHARE / (1.0 - SHARE) - f64::from(exchanges) * LATENCY.0;
@@ -93,9 +124,7 @@ fn ways(file: &ModelFile, cluster: &Cluster) -> Vec<Way> {
 
 fn plan(file: &ModelFile, exchange: Exchange, overlap: Overlap, chunk: Option<u32>) -> Plan {
     let micros = if overlap == Overlap::Tokens { 2 } else { 1 };
-    let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
-    let tokens = PROMPT / micros;
-    let workload = Workload { batch: 1, tokens, micros, context: PROMPT + 1, sequences: 1, numerics };
+    let workload = Workload { micros, ..plain(PROMPT / micros) };
     let order = Order::Pipelined;
     let request = CutRequest { tp: DEVICES, pp: 1, device_weights: vec![], lanes: 1, exchange, order };
     let mut plan = cut(file.spec(), workload, &request).expect("a cut");
@@ -112,15 +141,19 @@ fn load(file: &ModelFile, plan: &Plan) -> Engine {
 }
 
 fn predicted(plan: &Plan, cluster: &Cluster) -> f64 {
-    let Workload { tokens, micros, .. } = plan.workload;
-    let loads = (0..micros).map(|i| Load { sequences: 1, tokens, past: i * tokens }).collect();
-    simulate(&lower(plan), &Priced::new(plan, cluster), &Rounds(vec![loads])).expect("it ends").seconds().0
+    simulated(plan, cluster).seconds().0
 }
 
-fn run(engine: &mut Engine, links: &Links) -> Report {
+fn simulated(plan: &Plan, cluster: &Cluster) -> Trace {
+    let Workload { tokens, micros, .. } = plan.workload;
+    let loads = (0..micros).map(|i| Load { sequences: 1, tokens, past: i * tokens }).collect();
+    simulate(&lower(plan), &Priced::new(plan, cluster), &Rounds(vec![loads])).expect("it ends")
+}
+
+fn run(engine: &mut Engine, links: &Links, trace: Option<usize>) -> Report {
     let vocab = engine.plan().model.vocab;
     let ids: Vec<u32> = (0..PROMPT).map(|i| (i * 7919) % vocab).collect();
-    let options = Options { links: links.clone(), ..Options::greedy(1) };
+    let options = Options { links: links.clone(), trace, ..Options::greedy(1) };
     engine.generate(&[ids], &options, &mut |_| Flow::Continue).expect("it runs")
 }
 
@@ -129,7 +162,7 @@ fn measure(ways: &mut [Way], links: &Links, rounds: usize) {
     let mut digest = None;
     for round in 0..=rounds {
         for way in ways.iter_mut() {
-            let report = run(&mut way.engine, links);
+            let report = run(&mut way.engine, links, None);
             assert_eq!(
                 *digest.get_or_insert(report.logits_digest),
                 report.logits_digest,
