@@ -184,7 +184,7 @@ fn spread(rates: &[f64]) -> Spread {
 }
 
 /// The same tokens in every run (SplitMix64, Steele et al. 2014).
-fn random_tokens(count: u32, vocab: u32) -> Vec<u32> {
+pub fn random_tokens(count: u32, vocab: u32) -> Vec<u32> {
     let mut state = 0u64;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

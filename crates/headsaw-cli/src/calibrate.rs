@@ -90,7 +90,7 @@ fn write(
 }
 
 /// What was measured, by what.
-fn title(kernels: &str) -> String {
+pub fn title(kernels: &str) -> String {
     let processor = machine::processor().unwrap_or_else(|| std::env::consts::ARCH.into());
     let version = env!("CARGO_PKG_VERSION");
     format!("{processor}, {} core(s), {kernels} kernels of headsaw {version}", calibrate::cores())

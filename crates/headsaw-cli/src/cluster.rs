@@ -64,7 +64,7 @@ fn read(path: &str) -> Result<Cluster, Failure> {
 }
 
 /// Local devices share the cores and the memory of this machine.
-fn here(mut cluster: Cluster) -> Cluster {
+pub fn here(mut cluster: Cluster) -> Cluster {
     let local = |group: &&mut DeviceGroup| group.kind.name == LOCAL;
     let devices: u32 = cluster.groups.iter_mut().filter(local).map(|group| group.count).sum();
     for group in cluster.groups.iter_mut().filter(local) {

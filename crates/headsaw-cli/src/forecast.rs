@@ -37,6 +37,12 @@ pub struct ForecastArgs {
     pub dp: Option<u32>,
     #[command(flatten)]
     pub cut: CutArgs,
+    /// Tokens of a prompt where nobody says, if they are not the usual ones.
+    #[arg(skip)]
+    pub usual_prompt: Option<u32>,
+    /// This machine as it was measured, where it is meant and no flag says what the devices are.
+    #[arg(skip)]
+    pub here: Option<Cluster>,
 }
 
 /// A plan of one replica on a cluster, with what goes through it.
@@ -67,8 +73,13 @@ impl ForecastArgs {
     /// The same with other defaults for what the flags of the cut leave open.
     pub fn resolve_as(&self, usual: impl Fn(&Subject, &Site, &CutArgs) -> CutArgs) -> Result<Forecast, Failure> {
         let subject = Subject::find(&self.subject, &self.cut);
-        let site = self.cluster.site(subject.as_ref().ok().and_then(Subject::named));
-        let site = site.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok));
+        let site = match self.here.as_ref().filter(|_| self.cluster.cluster.is_none()) {
+            Some(here) => Ok(Site::measured(here.clone())),
+            None => {
+                let named = self.cluster.site(subject.as_ref().ok().and_then(Subject::named));
+                named.and_then(|site| site.map_or_else(|| Site::find(LOCAL), Ok))
+            }
+        };
         let site = site.and_then(|site| site.over(self.cut.link));
         let subject = match subject {
             Ok(subject) => subject,
@@ -142,7 +153,9 @@ impl ForecastArgs {
         let planned = self.cut.context.or(subject.base().map(|plan| plan.workload.context));
         let room = planned.unwrap_or(model.context).min(model.context);
         let more = self.phase.more();
-        let prompt = self.prompt.unwrap_or_else(|| USUAL_PROMPT.min(room.saturating_sub(more)).max(1));
+        let prompt = self
+            .prompt
+            .unwrap_or_else(|| self.usual_prompt.unwrap_or(USUAL_PROMPT).min(room.saturating_sub(more)).max(1));
         let context = prompt.saturating_add(more);
         if context > room {
             let holds = if room < model.context { "the cache holds" } else { "the model was made for" };

@@ -48,6 +48,12 @@ impl Site {
         Ok(Site { given: given.into(), cluster, link: None })
     }
 
+    /// This machine, as it was just measured.
+    pub fn measured(mut cluster: Cluster) -> Site {
+        cluster.groups.iter_mut().for_each(|group| group.count = 1); // until a plan says more
+        Site { given: LOCAL.into(), cluster: cluster::here(cluster), link: None }
+    }
+
     /// Finds the cluster that a plan names.
     fn planned(file: &str, given: &str) -> Result<Site, Failure> {
         let cluster = cluster::find_planned(given);
@@ -79,7 +85,11 @@ impl Site {
         if self.given != LOCAL || plan.devices.len() < 2 {
             return Ok(self);
         }
-        let sized = Site::find(&format!("{LOCAL}x{}", plan.devices.len()))?;
+        let mut sized = Site::find(&format!("{LOCAL}x{}", plan.devices.len()))?;
+        if let (Some(to), Some(from)) = (sized.cluster.groups.first_mut(), self.cluster.groups.into_iter().next()) {
+            to.kind.prices = from.kind.prices; // they may have been measured
+        }
+        sized.cluster.levels = self.cluster.levels;
         Site { given: self.given, ..sized }.over(self.link)
     }
 

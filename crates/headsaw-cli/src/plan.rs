@@ -67,6 +67,8 @@ impl Args {
             batch: None,
             dp: None,
             cut: self.cut.clone(),
+            usual_prompt: None,
+            here: None,
         };
         Ok(forecast.resolve()?.auto)
     }

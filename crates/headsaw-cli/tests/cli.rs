@@ -6,6 +6,8 @@ mod demo;
 mod edited;
 #[path = "cli/links.rs"]
 mod links;
+#[path = "cli/measure.rs"]
+mod measure;
 #[path = "cli/traces.rs"]
 mod traces;
 

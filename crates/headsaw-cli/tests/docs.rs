@@ -70,6 +70,10 @@ fn fields_of_json_are_those_of_the_page() {
             same_fields("device", &object["devices"], &row("- device is {"));
         }
     }
+    let measured = "grain demo --prompt 8 --cluster local --measure --measure-seconds 1 --json";
+    let output = headsaw(&words(measured)).output().expect("headsaw runs");
+    let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    same_fields("measured", &object["measured"], &row("- `measured` is {"));
     let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fields.trace").display().to_string();
     let written = words(&format!("simulate eight-heads --cluster h100x4 --tp 4 --steps 3 -o {trace}"));
     assert!(headsaw(&written).output().expect("headsaw runs").status.success());

@@ -1,6 +1,8 @@
 //! `headsaw grain`: what is the grain of one GPU, is it too fine or too coarse, and what would be better?
 
+mod beside;
 mod chart;
+mod measure;
 mod page;
 mod told;
 mod words;
@@ -18,6 +20,7 @@ use headsaw::cost::Load;
 use headsaw::draw::Picture;
 use headsaw::draw::html::GrainView;
 use headsaw::grain::{Grain, Question, grain};
+use measure::MeasureArgs;
 use serde::Serialize;
 use std::path::PathBuf;
 use told::Teller;
@@ -27,7 +30,7 @@ use told::Teller;
 /// Heads cut over devices in parallel, each head into steps in series: what is then the grain of one GPU? Says how much work
 /// a device has between two exchanges at each level, what of its time is lost and to what, whether the grain is too fine
 /// or too coarse and why, what to change, and the curves over heads, chunks, steps and devices. Nothing is run, no GPU
-/// is needed.
+/// is needed; with --measure the cuts of the curves are run here, and measured beside what was predicted.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Without a plan the heads are shared by the devices that the cluster's closest links join; each head is cut
@@ -39,7 +42,8 @@ Examples:
   headsaw grain llama-3.1-70b --cluster h100x8 --for decode --batch 64 --loss 10%
   headsaw grain plan.json --cluster a100x8 --lang zh
   headsaw grain llama-3.1-8b --cluster h100x8 --tp 2 --chunk 4 --steps 2 --json
-  headsaw grain llama-3.1-8b --cluster h100x8 -o grain.html"
+  headsaw grain llama-3.1-8b --cluster h100x8 -o grain.html
+  headsaw grain --measure model.gguf -o grain.html"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -53,6 +57,8 @@ pub struct Args {
     /// Write a web page too, .html: this answer with curves, the timeline, and sliders to try
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    measure: MeasureArgs,
 }
 
 /// A share of the time.
@@ -99,27 +105,52 @@ impl LoadJson {
 /// Answers and shows.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     args.check()?;
-    let forecast = args.forecast.resolve_as(usual)?;
+    let forecast = args.forecast(|wanted| wanted.resolve_as(usual))?;
     let Forecast { plan, cluster, rounds, .. } = &forecast;
     let question = Question { plan, cluster, rounds, loss: args.loss.0 };
-    let grain = grain(&question).map_err(Failure::input)?;
+    let mut grain = grain(&question).map_err(Failure::input)?;
+    let mut interrupted = false;
+    if args.measure.measure {
+        let MeasureArgs { measure_seconds: seconds, .. } = args.measure;
+        interrupted = measure::measure(&question, &forecast, &args.forecast.subject, seconds, &mut grain)?;
+    }
+    show(args, json, &forecast, &grain)?;
+    if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// On the terminal or for scripts, and as a page where one was asked for.
+fn show(args: &Args, json: bool, forecast: &Forecast, grain: &Grain) -> Result<(), Failure> {
     let lang = args.lang.unwrap_or_else(Lang::from_environment);
     if json {
-        print_json(&report(&forecast, &grain, args.loss.0))?;
+        print_json(&report(forecast, grain, args.loss.0))?;
     } else {
-        print(&told::told(words::of(lang), &forecast, &grain, args.loss.0))?;
+        print(&told::told(words::of(lang), forecast, grain, args.loss.0))?;
     }
     let Some(path) = &args.output else { return Ok(()) };
-    let teller = Teller::new(words::of(lang), &forecast, &grain, args.loss.0);
-    let title = web::title(&forecast);
+    let teller = Teller::new(words::of(lang), forecast, grain, args.loss.0);
+    let title = web::title(forecast);
     let played = forecast.play()?;
     let view = web::view(title.clone(), played.window);
-    let picture = Picture::new(&played.program, &played.trace, Some(rounds), view);
-    let page = web::page(lang, title, web::timelines(vec![picture]), plan);
-    web::write(path, &web::with_grain(page, plan, &grain, page::view(&teller)))
+    let picture = Picture::new(&played.program, &played.trace, Some(&forecast.rounds), view);
+    let page = web::page(lang, title, web::timelines(vec![picture]), &forecast.plan);
+    web::write(path, &web::with_grain(page, &forecast.plan, grain, page::view(&teller)))
 }
 
 impl Args {
+    /// What is asked; where it is to be measured too, all that keeps it from that is told first.
+    fn forecast(&self, resolve: impl Fn(&ForecastArgs) -> Result<Forecast, Failure>) -> Result<Forecast, Failure> {
+        if !self.measure.measure {
+            return resolve(&self.forecast);
+        }
+        let wanted = ForecastArgs { usual_prompt: Some(measure::PROMPT), ..self.forecast.clone() };
+        let forecast = resolve(&wanted)?;
+        measure::refuse(&forecast, &wanted.subject)?;
+        if wanted.cluster.cluster.is_some() {
+            return Ok(forecast);
+        }
+        resolve(&ForecastArgs { here: Some(measure::here()?), ..wanted })
+    }
+
     /// What can be known to go wrong before anything is played.
     fn check(&self) -> Result<(), Failure> {
         let Some(path) = &self.output else { return Ok(()) };

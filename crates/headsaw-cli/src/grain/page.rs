@@ -17,16 +17,26 @@ pub fn view(teller: &Teller) -> GrainView {
         facts: teller.facts().to_vec(),
         numbers: teller.speedups().into_iter().map(|[name, value, note]| Number { name, value, note }).collect(),
         verdict: teller.judged(),
-        reasons: teller.reasons(),
+        reasons: [teller.reasons(), teller.claims()].concat(),
         smallest: teller.smallest(),
         change: (words.change.into(), changes),
         curves: curves(teller),
-        sheets: vec![
-            sheet(words.levels, teller.levels_table(), String::new()),
-            losses(teller),
-            sheet(words.overlaps, overlaps, flips),
-        ],
+        sheets: [
+            Some(sheet(words.levels, teller.levels_table(), String::new())),
+            Some(losses(teller)),
+            Some(sheet(words.overlaps, overlaps, flips)),
+            beside(teller),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }
+}
+
+/// What was measured, beside what was predicted.
+fn beside(teller: &Teller) -> Option<Sheet> {
+    let (table, note) = teller.beside_table()?;
+    Some(sheet(teller.words.beside, table, note))
 }
 
 fn sheet(title: &str, table: Table, note: String) -> Sheet {
@@ -64,7 +74,7 @@ fn curves(teller: &Teller) -> Vec<CurveView> {
     let of_size = |point: &Point| PointView {
         size: point.size,
         seconds: point.seconds,
-        measured: None,
+        measured: point.measured_seconds,
         notes: vec![percent(point.loss)],
         mark: mark(point.knee, enough),
         here: mark(point.choice, here),

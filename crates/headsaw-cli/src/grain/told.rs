@@ -20,6 +20,7 @@ pub fn told(words: &Words, forecast: &Forecast, grain: &Grain, loss: f64) -> Str
         teller.losses(),
         teller.numbers(),
         teller.verdict(),
+        teller.beside(),
         teller.charts(),
         teller.overlaps(),
     ]
@@ -163,8 +164,11 @@ impl<'a> Teller<'a> {
         );
         row(real, times(speedups.with_real_steps), words.real.into());
         row(words.uncut[0], times(speedups.against_uncut), words.uncut[1].into());
+        if let Some(speedup) = speedups.against_shared {
+            row(words.shared[0], times(speedup), words.shared[1].into());
+        }
         let (speedup, what) =
-            speedups.measured.map_or(("–".into(), words.not_measured), |speedup| (times(speedup), ""));
+            speedups.measured.map_or(("–".into(), words.not_measured), |speedup| (times(speedup), words.real));
         row(measured, speedup, what.into());
         rows
     }
@@ -189,7 +193,10 @@ impl<'a> Teller<'a> {
     pub fn reasons(&self) -> Vec<String> {
         let verdict = &self.grain.verdict;
         let enough = (verdict.word != Word::TooFine).then(|| self.enough());
-        enough.into_iter().chain(verdict.reasons.iter().map(|reason| self.reason(*reason))).collect()
+        let reasons = verdict.reasons.iter().map(|reason| self.reason(*reason));
+        let pipeline =
+            self.grain.speedups.against_shared.map(|times| (self.words.pipeline)(times, &format!("{times:.2}")));
+        enough.into_iter().chain(reasons).chain(pipeline).collect()
     }
 
     /// The smallest grain that still is efficient.
@@ -286,14 +293,20 @@ impl<'a> Teller<'a> {
     }
 
     fn curve_chart(&self, title: &str, column: &str, curve: &Curve<Point>) -> String {
+        let ran = curve.points.iter().any(|point| point.measured_seconds.is_some());
+        let measured =
+            |point: &Point| ran.then(|| point.measured_seconds.map_or("–".into(), |seconds| si(seconds, "s")));
         let bar = |point: &Point| Bar {
             label: point.size.to_string(),
             seconds: point.seconds,
-            notes: vec![percent(point.loss)],
+            notes: measured(point).into_iter().chain([percent(point.loss)]).collect(),
             marks: self.marks(point.knee, point.choice, self.words.marks[2]),
         };
         let bars: Vec<Bar> = curve.points.iter().map(bar).collect();
-        chart(title, &[column, self.words.columns[4], self.words.columns[7]], &bars)
+        let [.., time, _, _, lost] = self.words.columns;
+        let also = ran.then_some(self.words.measured);
+        let columns: Vec<&str> = [column, time].into_iter().chain(also).chain([lost]).collect();
+        chart(title, &columns, &bars)
     }
 
     fn marks(&self, knee: bool, choice: bool, knee_word: &'static str) -> Vec<&'static str> {

@@ -123,6 +123,24 @@ pub struct Words {
     pub columns: [&'static str; 8],
     /// Marks: knee, here; of other curves the knee.
     pub marks: [&'static str; 3],
+    /// The layer against one whose lanes share every product.
+    pub shared: [&'static str; 2],
+    /// The step pipeline against that: times as fast, and in words.
+    pub pipeline: fn(f64, &str) -> String,
+    /// The column of what was measured.
+    pub measured: &'static str,
+    /// The heading of what was measured beside the prediction.
+    pub beside: &'static str,
+    /// Its columns.
+    pub beside_columns: [&'static str; 5],
+    /// Cuts and curves by name.
+    pub beside_names: [(&'static str, &'static str); 8],
+    /// Rounds, the median error, the worst.
+    pub errors: fn(u32, &str, &str) -> String,
+    /// The plan against another cut: predicted and measured times as fast, the latter as a number, whether they agree.
+    pub ratio: fn(&str, [&str; 2], f64, bool) -> String,
+    /// The fastest of a curve, predicted and measured; where they disagree, how much longer the predicted one takes.
+    pub fastest: fn(&str, [&str; 2], Option<&str>) -> String,
     /// The heading of overlaps.
     pub overlaps: &'static str,
     /// Its columns: tokens, none, heads, tokens, fastest.
@@ -257,6 +275,45 @@ const ENGLISH: Words = Words {
     },
     never: |rows| format!("no number of tokens that fits, up to {rows} at a time, is enough for these heads"),
     uncut: ["against the uncut layer", "the whole layer, against all steps in one and all heads at once"],
+    shared: ["against lanes without steps", "the whole layer, against the same lanes sharing each product"],
+    pipeline: |times, said| {
+        let wins = if times > 1.0 { "the step pipeline wins" } else { "the step pipeline does not win" };
+        format!("on these equal lanes a layer in steps is {said} × as fast as one whose products they share: {wins}")
+    },
+    measured: "measured",
+    beside: "Predicted beside measured: a layer (of serial, chunks and steps its first half)",
+    beside_columns: ["<cut", "<", "predicted", "measured", "error"],
+    beside_names: [
+        ("plan", "this plan"),
+        ("serial", "steps one after another"),
+        ("shared", "lanes without steps"),
+        ("uncut", "uncut layer"),
+        ("tp", "tp"),
+        ("chunk", "heads of a chunk"),
+        ("steps", "steps"),
+        ("overlap", "overlap"),
+    ],
+    errors: |rounds, median, worst| {
+        format!("medians of {}; error {median} in the middle, {worst} at worst", counted(rounds.into(), "round"))
+    },
+    ratio: |about, [predicted, measured], times, agrees| {
+        let wins = if times > 1.0 { "wins" } else { "does not win" };
+        let agrees = if agrees { "agrees" } else { "contradicts the prediction" };
+        format!(
+            "against {about} this plan is {predicted} as fast by prediction, {measured} by measurement: it {wins}, and the measurement {agrees}"
+        )
+    },
+    fastest: |about, [predicted, measured], behind| match behind {
+        None if predicted == measured => {
+            format!("{about}: {predicted} is the fastest by prediction and by measurement")
+        }
+        None => {
+            format!("{about}: {predicted} is the fastest by prediction, and {measured} is hardly faster by measurement")
+        }
+        Some(behind) => format!(
+            "{about}: {predicted} is the fastest by prediction; the measurement contradicts, {measured} is, and {predicted} takes {behind} longer"
+        ),
+    },
     charts: [
         "Attention of one layer by heads on a device",
         "First half of a layer by heads of a chunk",
@@ -375,6 +432,37 @@ const CHINESE: Words = Words {
     },
     never: |rows| format!("放得下的 token 数，一次直到 {rows} 个，都不足以装满这些头"),
     uncut: ["相对不切分的层", "整层，相对所有步合一、所有头一起"],
+    shared: ["相对不分步的通道", "整层，相对同样的通道共同计算每个乘积"],
+    pipeline: |times, said| {
+        let wins = if times > 1.0 { "分步流水线更快" } else { "分步流水线并不更快" };
+        format!("在这些相同的通道上，分步的一层的速度是共同计算每个乘积的 {said} 倍：{wins}")
+    },
+    measured: "实测",
+    beside: "预测与实测：一层（逐步、块、步数：前半）",
+    beside_columns: ["<切法", "<", "预测", "实测", "误差"],
+    beside_names: [
+        ("plan", "本方案"),
+        ("serial", "各步依次"),
+        ("shared", "不分步的通道"),
+        ("uncut", "不切分的层"),
+        ("tp", "tp"),
+        ("chunk", "每块头数"),
+        ("steps", "步数"),
+        ("overlap", "重叠"),
+    ],
+    errors: |rounds, median, worst| format!("{rounds} 轮的中位数；误差中位 {median}，最大 {worst}"),
+    ratio: |about, [predicted, measured], times, agrees| {
+        let wins = if times > 1.0 { "更快" } else { "并不更快" };
+        let agrees = if agrees { "实测与预测一致" } else { "实测与预测矛盾" };
+        format!("相对{about}，本方案的速度预测为 {predicted}，实测为 {measured}：{wins}，{agrees}")
+    },
+    fastest: |about, [predicted, measured], behind| match behind {
+        None if predicted == measured => format!("{about}：预测与实测都是 {predicted} 最快"),
+        None => format!("{about}：预测 {predicted} 最快，实测 {measured} 几乎不比它快"),
+        Some(behind) => {
+            format!("{about}：预测 {predicted} 最快；实测与之矛盾，{measured} 最快，{predicted} 要多用 {behind}")
+        }
+    },
     charts: [
         "一层的注意力，按每个设备的头数",
         "一层的前半，按每块的头数",

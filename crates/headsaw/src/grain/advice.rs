@@ -200,8 +200,14 @@ pub fn uncut(case: &Case) -> Result<f64, Stuck> {
     Ok(times_of(&case.with_flow(flow), case.stage, case.cluster, &[joined(&case.loads)])?.seconds)
 }
 
+/// Seconds of the layer without steps, where all lanes share every product, for the same tokens.
+pub fn shared(case: &Case) -> Result<Option<f64>, Stuck> {
+    let seconds = |plan: Plan| times_of(&plan, case.stage, case.cluster, &[joined(&case.loads)]);
+    Ok(case.shared().map(seconds).transpose()?.map(|times| times.seconds))
+}
+
 /// Micro-batches as one: sequences that generate beside each other, chunks of prompts one behind the other.
-fn joined(loads: &[Load]) -> Load {
+pub fn joined(loads: &[Load]) -> Load {
     let (first, sum) = (loads[0], |of: fn(&Load) -> u32| loads.iter().map(of).fold(0, u32::saturating_add));
     match first.tokens {
         1 => Load { sequences: sum(|load| load.sequences), ..first },

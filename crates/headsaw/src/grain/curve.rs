@@ -1,7 +1,8 @@
 //! Curves over the cut: heads of a device, heads of a chunk, parts of the step cut, devices that share a layer.
 
 use super::half::{self, Range, half};
-use super::layer::{Times, times};
+use super::layer::times;
+use super::marks::Times;
 use super::place::{Case, usual_cuts};
 use crate::cost::Load;
 use crate::plan::{Flow, Plan, StepCut};
@@ -55,6 +56,8 @@ pub struct Point {
     pub cut: Option<StepCut>,
     /// Seconds of the layer's first half; over devices, of the layer.
     pub seconds: f64,
+    /// The same as measured, where it was.
+    pub measured_seconds: Option<f64>,
     /// Share lost against the fastest; over devices, against an even share of one device's time.
     pub loss: f64,
     /// It is the knee.
@@ -123,7 +126,7 @@ fn head_curve(case: &Case, range: &Range) -> Curve<HeadPoint> {
 }
 
 /// Round numbers up to the most, and one more.
-fn sizes(most: u32, own: u32) -> Vec<u32> {
+pub fn sizes(most: u32, own: u32) -> Vec<u32> {
     let round = (0..).flat_map(|power| [2u32 << power, 3 << power]).take_while(|size| *size < most);
     let mut sizes: Vec<u32> =
         [1, most, own].into_iter().chain(round).filter(|size| (1..=most).contains(size)).collect();
@@ -190,7 +193,7 @@ fn tp_curve(case: &Case) -> Result<Curve<Point>, Stuck> {
 
 impl Point {
     fn new(size: u32, seconds: f64, choice: bool) -> Point {
-        Point { size, cut: None, seconds, loss: 0.0, knee: false, choice }
+        Point { size, cut: None, seconds, measured_seconds: None, loss: 0.0, knee: false, choice }
     }
 }
 

@@ -1,26 +1,18 @@
 //! One layer on the devices of a stage, played: the one in the middle of three, so that what overlaps across layers does.
 
 use super::account::{Account, Books, is_heads};
+use super::marks::{self, Times};
 use super::place::{Case, head_lanes, together};
 use super::price::{self, Parts};
 use crate::cost::{Collective, CostModel, Domain, Load, Price, Priced};
 use crate::lower::lower;
 use crate::plan::{Exchange, Plan, Stage};
-use crate::program::{Action, NormSite, Op, PlaceKind, Program, Step, Work};
+use crate::program::{Action, Op, Program, Step, Work};
 use crate::simulate::{Rounds, Stuck, simulate};
 use crate::spec::cluster::{Cluster, DeviceId, Link, Prices};
 use crate::trace::Trace;
 use crate::units::{Bytes, Seconds};
 use std::collections::HashMap;
-
-/// Seconds of a layer on the devices of a stage.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Times {
-    /// From the end of the layer before to its own.
-    pub seconds: f64,
-    /// Of that the first half: attention, and the exchange behind it.
-    pub attention: f64,
-}
 
 /// A layer on the devices of a stage.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,17 +100,15 @@ impl<'a> Played<'a> {
         sum
     }
 
-    /// Of the middle layer: the end of the one before, of its first half, of itself.
-    fn marks(&self) -> (f64, f64, f64) {
+    /// Of the middle layer: the end of the one before, and its own.
+    fn window(&self) -> (f64, f64) {
         let (_, from) = self.ends(|action, _| action.layer.is_some_and(|layer| layer < MIDDLE));
-        let (_, half) = self.ends(|action, _| in_middle(action) && self.is_attention(action));
         let (_, to) = self.ends(|action, _| in_middle(action));
-        (from, half, to)
+        (from, to)
     }
 
     fn times(&self) -> Times {
-        let (from, half, to) = self.marks();
-        Times { seconds: to - from, attention: half - from }
+        marks::layers(&self.program, &self.trace, 0)[MIDDLE as usize]
     }
 
     /// When the last of some actions ends, and the first of them starts.
@@ -132,29 +122,13 @@ impl<'a> Played<'a> {
         }
         (ends.0.min(ends.1), ends.1)
     }
-
-    /// Is it a part of a layer's first half?
-    fn is_attention(&self, action: &Action) -> bool {
-        match action.op {
-            Op::Compute(step) => is_heads(step) || step == Step::Norm(NormSite::Attention),
-            Op::AllGather(_, what) => {
-                use crate::program::Gathered;
-                matches!(what, Gathered::Attended | Gathered::Normed(NormSite::Attention))
-            }
-            Op::AllReduce(_) => {
-                let place = action.needs.first().and_then(|buf| self.program.bufs[buf.index()].place);
-                place.is_some_and(|place| self.program.places[place.index()].kind == PlaceKind::Partial(false))
-            }
-            Op::Send(_) | Op::Recv(_) => false,
-        }
-    }
 }
 
 /// The layer of a case, with where its time goes.
 pub fn play(case: &Case) -> Result<Layer, Stuck> {
     let plan = one_stage(&case.plan, case.stage, case.loads.len());
     let played = Played::new(&plan, case.cluster, &case.loads)?;
-    let (from, _, to) = played.marks();
+    let (from, to) = played.window();
     let device = case.slice().device;
     let is_unit = |action: &Action| matches!(action.op, Op::Compute(step) if in_middle(action) && is_heads(step));
     let (first, last) = played.ends(|action, of| of == device && is_unit(action));

@@ -3,14 +3,18 @@
 //!
 //! "Heads cut over devices in parallel, each head into steps in series: what is then the grain of one GPU?" All numbers
 //! are priced work and simulated traces: `layer` plays one layer, `account` says where its time goes, `levels` gathers it,
-//! `curve` varies the cut, `overlap` what hides behind what, and `verdict` judges.
+//! `curve` varies the cut, `overlap` what hides behind what, and `verdict` judges. `arms` are the cuts of these that can be
+//! run, and `measured` lays what was measured beside the prediction.
 
 mod account;
 mod advice;
+mod arms;
 mod curve;
 mod half;
 mod layer;
 mod levels;
+mod marks;
+mod measured;
 mod overlap;
 mod place;
 mod price;
@@ -19,8 +23,11 @@ mod verdict;
 
 pub use account::Lost;
 pub use advice::{Advice, ROWS_MOST};
+pub use arms::{Arm, Spot, arms};
 pub use curve::{Curve, HeadPoint, Point};
 pub use levels::Level;
+pub use marks::Times;
+pub use measured::{Beside, Claim, Measured, overlap_number};
 pub use overlap::{Flip, OverlapPoint, Overlaps};
 pub use slots::{Slots, Speedups, in_slots};
 pub use verdict::{Loss, Reason, Verdict, Word};
@@ -110,6 +117,8 @@ pub struct Grain {
     pub tp_curve: Curve<Point>,
     /// What hides behind what.
     pub overlaps: Overlaps,
+    /// What was measured, where it was: see [`Grain::lay`].
+    pub measured: Option<Measured>,
     /// Too coarse, too fine, or neither.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -171,7 +180,7 @@ pub fn grain(question: &Question) -> Result<Grain, NoGrain> {
         seconds_per_unit: levels[0].seconds_per_unit,
         load: case.load,
         bubble: f64::from(steps - 1) / f64::from(chunks + steps - 1),
-        speedups: slots::speedups(&slots, &here, advice::uncut(&case)?),
+        speedups: slots::speedups(&slots, &here, advice::uncut(&case)?, advice::shared(&case)?),
         slots,
         levels,
         smallest_efficient: smallest,
@@ -180,6 +189,7 @@ pub fn grain(question: &Question) -> Result<Grain, NoGrain> {
         steps_curve: curves.steps,
         tp_curve: curves.tp,
         overlaps,
+        measured: None,
         verdict,
     })
 }

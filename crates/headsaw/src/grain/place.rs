@@ -136,6 +136,12 @@ impl<'a> Case<'a> {
         Flow { chunk: self.plan.model.heads, interleave: 1, overlap: Overlap::None, ..self.flow() }
     }
 
+    /// The same lanes without steps: they share every product. Only of lanes that are all alike.
+    pub fn shared(&self) -> Option<Plan> {
+        let alike = self.steps().others.is_none() && self.plan.lanes > 1;
+        alike.then(|| Plan { steps: None, ..self.plan.clone() })
+    }
+
     /// One stage of `tp` devices, all heads of a device in one chunk.
     pub fn with_tp(&self, tp: u32) -> Rc<Plan> {
         let known = self.cuts.borrow().get(&tp).cloned();

@@ -36,7 +36,9 @@ pub struct Speedups {
     pub with_real_steps: f64,
     /// The layer of uncut steps and heads ÷ this layer: below one the cut costs more than overlapping gains.
     pub against_uncut: f64,
-    /// As it was run.
+    /// The layer of the same lanes without steps, where they share every product ÷ this layer: on lanes that are all alike.
+    pub against_shared: Option<f64>,
+    /// As it was run: the steps of heads one after another ÷ overlapped.
     pub measured: Option<f64>,
 }
 
@@ -67,14 +69,15 @@ pub fn in_slots(plan: &Plan, load: Load) -> Result<(Program, Trace), Stuck> {
     Ok((program, trace))
 }
 
-/// The numbers, with the seconds of the uncut layer; nothing is measured here.
-pub fn speedups(slots: &Slots, here: &Layer, uncut: f64) -> Speedups {
+/// The numbers, with the seconds of the uncut layer, and of that whose lanes share every product; nothing is measured here.
+pub fn speedups(slots: &Slots, here: &Layer, uncut: f64, shared: Option<f64>) -> Speedups {
     let ratio = |serial: f64, played: f64| if played > 0.0 { serial / played } else { 1.0 };
     Speedups {
         ideal: ratio(f64::from(slots.serial), f64::from(slots.pipelined)),
         on_lanes: ratio(f64::from(slots.serial), f64::from(slots.on_lanes)),
         with_real_steps: ratio(here.units_alone, here.units_played),
         against_uncut: ratio(uncut, here.times.seconds),
+        against_shared: shared.map(|shared| ratio(shared, here.times.seconds)),
         measured: None,
     }
 }
