@@ -755,18 +755,6 @@ fn grain_has_the_fields_that_scripts_rely_on() {
 }
 
 #[test]
-fn grain_writes_the_page_that_it_tells() {
-    let path = folder("grain_page").join("grain.html").display().to_string();
-    let ran = headsaw(&["grain", "eight-heads", "--cluster", "h100x4", "--lang", "en", "-o", &path]);
-    assert_eq!((ran.code, ran.err), (0, format!("wrote {path}\n")));
-    let page = std::fs::read_to_string(&path).unwrap();
-    let first = ran.out.lines().next().unwrap();
-    for said in [first, "<h2 id=\"timelines-title\">", "class=\"curves\"", "project", "<h3>Verdict</h3>"] {
-        assert!(page.contains(said), "{said}");
-    }
-}
-
-#[test]
 fn grain_refuses_what_it_can_not_answer() {
     for (args, says) in [
         (vec!["llama-3.1-8b", "--cluster", "h10x8"], "did you mean h100x8?"),

@@ -1,4 +1,4 @@
-//! `grain --measure` on the model inside headsaw: what it says, not how long things take.
+//! `grain` as a page, and `--measure` on the model inside headsaw: what it says, not how long things take.
 
 use super::{folder, good, headsaw, json, refused};
 
@@ -69,4 +69,16 @@ fn what_can_not_be_measured_is_refused() {
     refused(&[&["grain", "llama-3.1-8b"], &measure[..], &["h100"]].concat(), "threads of this machine, not h100");
     refused(&["grain", "smollm2-135m", "--measure"], "a shape without weights");
     refused(&["grain", "demo", "--measure-seconds", "3"], "--measure");
+}
+
+#[test]
+fn grain_writes_the_page_that_it_tells() {
+    let path = folder("grain_page").join("grain.html").display().to_string();
+    let ran = headsaw(&["grain", "eight-heads", "--cluster", "h100x4", "--lang", "en", "-o", &path]);
+    assert_eq!((ran.code, ran.err), (0, format!("wrote {path}\n")));
+    let page = std::fs::read_to_string(&path).unwrap();
+    let first = ran.out.lines().next().unwrap();
+    for said in [first, "<h2 id=\"timelines-title\">", "class=\"curves\"", "project", "<h3>Verdict</h3>"] {
+        assert!(page.contains(said), "{said}");
+    }
 }
