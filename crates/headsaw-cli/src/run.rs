@@ -157,11 +157,11 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
             devices: devices_json(&engine.devices()),
         })?;
     }
-    if let (Some(path), Some(recorded)) = (&args.trace, &report.recorded) {
-        write_trace(path, recorded, &plan, &ground)?;
-    }
     if let Some(path) = &args.logits {
         output::write_file(path, |file| write_logits(file, &report, plan.model.vocab))?;
+    }
+    if let (Some(path), Some(recorded)) = (&args.trace, &report.recorded) {
+        write_trace(path, recorded, &plan, &ground)?;
     }
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }

@@ -57,6 +57,25 @@ fn measured_traces_hold_together_and_change_no_bit() {
     }
 }
 
+/// The last token is sampled from the first of many micro-batches: the others' way to the end of the round is kept too.
+#[test]
+fn the_last_round_is_whole() {
+    let file = file();
+    for plan in plans(&file) {
+        let workload = Workload { micros: 12, sequences: 12, ..plan.workload };
+        let plan = Plan { workload, ..plan };
+        let mut engine = Engine::load(&file, &plan, compute::cpu(None).unwrap(), &mut |_| {}).unwrap();
+        for tokens in [1, 1, 1, 2] {
+            let options = Options { trace: Some(1 << 16), ..Options::greedy(tokens) };
+            let report = engine.generate(&[vec![1, 2, 3]], &options, &mut |_| Flow::Continue).unwrap();
+            let recorded = report.recorded.unwrap();
+            let carried: u32 = recorded.rounds.0.iter().flatten().map(Load::rows).sum();
+            assert_eq!(carried as usize, 3 + tokens - 1, "{:?} {:?}", plan.exchange, plan.steps);
+            assert_eq!(recorded.rounds.0.len(), tokens);
+        }
+    }
+}
+
 #[test]
 fn a_small_ring_keeps_the_newest_whole_rounds() {
     let file = file();

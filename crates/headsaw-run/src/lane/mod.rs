@@ -16,7 +16,7 @@ pub(crate) use views::{DeviceMemory, Views};
 use crate::compute::{Compute, Scratch};
 use crate::device::DeviceWeights;
 use crate::rope::Rotations;
-use crate::transport::sync::{Ordering, Padded};
+use crate::transport::sync::{AtomicBool, Ordering, Padded, fence};
 use crate::transport::{Bells, Moment, Patience, Stopped, Threads, Transport, Waiter, Wants};
 use grow::Growth;
 use headsaw::plan::{Plan, Slice};
@@ -98,6 +98,7 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<Option<Recorde
         transport: Threads::new(run.program, rows, batch, &bells, patience, &wants),
         views: run.memory.iter().map(|(device, memory)| (*device, memory.views())).collect(),
         progress: (0..lanes).map(|_| Padded::default()).collect(),
+        ending: AtomicBool::new(false),
         bells: &bells,
         patience,
         failure: Mutex::new(None),
@@ -177,6 +178,8 @@ struct Shared<'a> {
     views: BTreeMap<DeviceId, Views<'a>>,
     /// How many actions each lane has done.
     progress: Vec<Padded>,
+    /// A lane was told to stop, and waits for the others' last round.
+    ending: AtomicBool,
     bells: &'a Bells,
     patience: Patience,
     failure: Mutex<Option<Failure>>,
@@ -295,18 +298,38 @@ impl<'a, 'c> Worker<'a, 'c> {
                     waiter.wait(|| theirs.load(Ordering::Acquire) >= target)?;
                 }
                 if task.reads_header && self.copy_header(task.action.micro).stop {
-                    self.shared.bells.stop(); // others may wait for what this lane does not begin any more
-                    return Ok(());
+                    return self.end(&waiter);
                 }
                 self.timed(i, task.action)?;
                 mine.store(self.round * length + i as u64 + 1, Ordering::Release);
                 waiter.wake(task.wakes.iter().copied());
                 if task.makes_header && self.copy_header(task.action.micro).stop {
-                    self.shared.bells.stop();
-                    return Ok(());
+                    return self.end(&waiter);
                 }
             }
             self.round += 1;
+            self.tell(&waiter);
+        }
+    }
+
+    /// The run is over. All lanes bring the round before this one to its end, for which they need nothing of this one; then
+    /// whoever waits in this one is told, for this lane does not go on.
+    fn end(&self, waiter: &Waiter) -> Result<(), Stopped> {
+        self.shared.ending.store(true, Ordering::Relaxed);
+        for (lane, progress) in self.shared.progress.iter().enumerate() {
+            let target = self.round * self.length_of(lane);
+            waiter.wait(|| progress.0.load(Ordering::Acquire) >= target)?;
+        }
+        self.shared.bells.stop();
+        Ok(())
+    }
+
+    /// A round is done: whoever waits for the end is told.
+    fn tell(&self, waiter: &Waiter) {
+        // Pairs with the fence of whoever goes to sleep in `end`: it sees our progress, or we see that it waits.
+        fence(Ordering::SeqCst);
+        if self.shared.ending.load(Ordering::Relaxed) {
+            waiter.wake(0..self.shared.progress.len());
         }
     }
 

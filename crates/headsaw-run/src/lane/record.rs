@@ -151,8 +151,13 @@ impl Record {
 fn load(header: &Header) -> Load {
     let rows = &header.rows;
     let begins = |i: &usize| *i == 0 || rows[*i].slot != rows[*i - 1].slot;
-    let firsts: Vec<u32> = (0..rows.len()).filter(begins).map(|i| rows[i].position).collect();
-    let Some(sequences) = u32::try_from(firsts.len()).ok().filter(|count| *count > 0) else { return Load::EMPTY };
-    let past = firsts.iter().map(|past| u64::from(*past)).sum::<u64>() / u64::from(sequences);
-    Load { sequences, tokens: rows.len() as u32 / sequences, past: past as u32 }
+    let (mut sequences, mut past) = (0u32, 0u64);
+    for first in (0..rows.len()).filter(begins) {
+        sequences += 1;
+        past += u64::from(rows[first].position);
+    }
+    match sequences {
+        0 => Load::EMPTY,
+        _ => Load { sequences, tokens: rows.len() as u32 / sequences, past: (past / u64::from(sequences)) as u32 },
+    }
 }
