@@ -263,8 +263,10 @@ impl Engine {
             return Err(RunError::Plan(found));
         }
         let (program, _) = sound(plan)?;
+        let Engine { compute, rotations, devices, memory, .. } = self;
+        drop(memory); // before there is other
         let memory = places(plan, &program);
-        Ok(Engine { plan: plan.clone(), program, memory, ..self })
+        Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory })
     }
 
     /// The plan that is run.
@@ -491,6 +493,8 @@ struct Driver<'p> {
     sequences: Vec<Sequence<'p>>,
     /// For each sequence of the KV cache: which prompt has it.
     slots: Vec<Option<usize>>,
+    /// For each, tokens that are on their way through the model: until they have left, nobody else gets it.
+    on_the_way: Vec<usize>,
     /// The next prompt that has no slot yet.
     waiting: usize,
     /// Prompts that have all their tokens.
@@ -532,6 +536,7 @@ impl<'p> Driver<'p> {
             finished: sequences.iter().filter(|sequence| sequence.finish.is_some()).count(),
             sequences,
             slots: vec![None; plan.workload.sequences as usize],
+            on_the_way: vec![0; plan.workload.sequences as usize],
             waiting: 0,
             rows: plan.workload.tokens as usize,
             batch: plan.workload.batch as usize,
@@ -551,7 +556,8 @@ impl<'p> Driver<'p> {
 
     /// Gives free sequences of the cache to prompts that wait.
     fn admit(&mut self) {
-        for slot in &mut self.slots {
+        let free = |(slot, on_the_way): (_, &usize)| (*on_the_way == 0).then_some(slot);
+        for slot in self.slots.iter_mut().zip(&self.on_the_way).filter_map(free) {
             while slot.is_none_or(|prompt| self.sequences[prompt].finish.is_some()) {
                 if self.waiting == self.sequences.len() {
                     *slot = None;
@@ -691,6 +697,9 @@ impl Control for Driver<'_> {
         for (row, logits) in rows.zip(logits.chunks_exact(self.vocab)) {
             self.row(row, logits);
         }
+        for row in &header.rows {
+            self.on_the_way[row.slot as usize] -= 1;
+        }
         if !header.rows.is_empty() {
             self.ended = Instant::now();
             let all_begun = |s: &Sequence| s.finish.is_some() || !s.tokens.is_empty();
@@ -709,6 +718,9 @@ impl Control for Driver<'_> {
         self.admit();
         if !self.chunk(header) {
             self.continuations(micro, header);
+        }
+        for row in &header.rows {
+            self.on_the_way[row.slot as usize] += 1;
         }
     }
 }

@@ -231,6 +231,24 @@ fn a_listener_can_end_a_prompt_and_the_run() {
     }
 }
 
+/// A prompt that is given up while it is read keeps its place until its tokens have left the model.
+#[test]
+fn a_prompt_that_is_given_up_leaves_nothing_to_the_next() {
+    let spec = small_spec(Family::Llama);
+    let file = file(&spec, 7, Dtype::Q8_0);
+    let prompts = [vec![1, 2, 3], vec![9, 8]];
+    let expected = run(&file, &Way::plain(), fast(), &prompts[1..], 5);
+    for pp in [1, 2] {
+        let mut plan = Way { micros: 3, pp, ..Way::plain() }.plan(file.spec(), 2);
+        plan.workload.sequences = 1;
+        let mut engine = Engine::load(&file, &plan, fast(), &mut |_| {}).unwrap();
+        let give_up = |event| if let Event::Prefilling { prompt: 0, .. } = event { Flow::Stop } else { Flow::Continue };
+        let got = engine.generate(&prompts, &Options::greedy(5), &mut { give_up }).unwrap();
+        assert_eq!(got.outputs[0].tokens, [0; 0]);
+        assert_eq!(results(&got)[1], results(&expected)[0]);
+    }
+}
+
 fn smollm2() -> Option<ModelFile> {
     let Some(path) = std::env::var_os("HEADSAW_SMOLLM2").map(PathBuf::from) else {
         println!("skipped: no SmolLM2 (HEADSAW_SMOLLM2 is not set; `cargo xtask test` sets it)");
