@@ -64,8 +64,8 @@ pub fn asked(cut: &CutArgs) -> bool {
     cut.exchange == Some(ExchangeArg::Auto) || cut.steps.overlap == Some(OverlapArg::Auto)
 }
 
-/// All ways, the plainest first; `heads`: of a device. On threads (`local`) there may be no steps at all, and chunks of
-/// heads are open too.
+/// All ways, the plainest first; `heads`: of a device. On `threads` there may be no steps at all, and chunks of heads are
+/// open too.
 pub fn arms(cut: &CutArgs, planned_steps: bool, heads: u32, threads: bool) -> Vec<Arm> {
     let exchanges = match cut.exchange {
         Some(ExchangeArg::Auto) => vec![Some(ExchangeArg::Reduce), Some(ExchangeArg::Gather)],
@@ -137,7 +137,7 @@ impl Auto {
         say(&format!("{}\n", self.words()));
     }
 
-    /// `auto: gather, heads 2 at a time (predicted 341 ms; reduce none 602 ms, …)`.
+    /// `auto: gather heads, 2 at a time; predicted: reduce none 602 ms, gather heads 341 ms`.
     fn words(&self) -> String {
         let name = |one: &Tried| format!("{} {}", exchange_word(one.exchange), overlap_word(one.overlap));
         let chunk = self.taken.chunk.map_or("".into(), |chunk| format!(", {chunk} at a time"));

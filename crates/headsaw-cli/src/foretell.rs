@@ -12,7 +12,7 @@ use crate::scene::{Phase, ROUNDS};
 use crate::steps::heads_of_a_device;
 use headsaw::cost::{Load, Priced};
 use headsaw::lower::lower;
-use headsaw::plan::{Overlap, Plan};
+use headsaw::plan::{HeadSteps, Overlap, Plan};
 use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::{Link, Links};
 use headsaw::verify;
@@ -93,8 +93,9 @@ impl Ground {
         }
     }
 
-    /// Seconds by simulation; none where the plan cannot run.
+    /// Seconds by simulation, of the plan as the kernels here take it; none where it cannot run.
     fn seconds(&self, plan: &Plan, expected: Expected) -> Option<f64> {
+        let plan = &Plan { steps: plan.steps.as_ref().map(HeadSteps::attend_whole), ..plan.clone() };
         let site = self.site.clone().sized(plan).ok()?;
         let fits = plan.devices.len() <= site.cluster.devices() as usize;
         if !fits || !verify::plan(plan).is_empty() || !generate::not_yet(plan).is_empty() {
