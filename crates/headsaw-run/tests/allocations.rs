@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Allocations between the second token and the last.
-fn while_generating(exchange: Exchange, tp: u32, pp: u32, sampling: Sampling) -> u64 {
+fn while_generating(exchange: Exchange, tp: u32, pp: u32, sampling: Sampling, trace: Option<usize>) -> u64 {
     let spec = small_spec(Family::Llama);
     let file = ModelFile::from_bytes(random_model(&spec, 3, Dtype::Q8_0).leak()).unwrap();
     let numerics = Numerics { activations: Activations::Int8, kv: KvDtype::F16 };
@@ -60,7 +60,7 @@ fn while_generating(exchange: Exchange, tp: u32, pp: u32, sampling: Sampling) ->
         }
         Flow::Continue
     };
-    let options = Options { sampling, ..Options::greedy(40) };
+    let options = Options { sampling, trace, ..Options::greedy(40) };
     engine.generate(&[vec![1, 2, 3, 4, 5, 6], vec![7]], &options, &mut listen).unwrap();
     assert_eq!(tokens, 80);
     last - first
@@ -72,7 +72,10 @@ fn nothing_is_allocated_in_the_token_loop() {
     let sampling = Sampling { temperature: 0.8, top_k: 10, top_p: 0.9, seed: 1 };
     for exchange in [Exchange::Reduce, Exchange::Gather] {
         for (tp, pp) in [(1, 1), (3, 1), (2, 2)] {
-            assert_eq!(while_generating(exchange, tp, pp, sampling), 0, "{exchange:?} tp {tp} pp {pp}");
+            for trace in [None, Some(1 << 10)] {
+                let count = while_generating(exchange, tp, pp, sampling, trace);
+                assert_eq!(count, 0, "{exchange:?} tp {tp} pp {pp} {trace:?}");
+            }
         }
     }
 }
