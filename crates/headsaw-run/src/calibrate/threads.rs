@@ -48,8 +48,8 @@ pub(super) fn measure(cores: u32, rounds: &mut Rounds) -> Between {
 
 /// What a lane does around each action: look whether another has come as far, say that it has.
 fn action(rounds: &mut Rounds) -> Seconds {
-    let (bells, patience, progress) = (Bells::new(2), Patience::new(1, 1), [Padded::default(), Padded::default()]);
-    let waiter = bells.waiter(0, patience);
+    let (bells, progress) = (Bells::new([Patience::new(1, 1); 2]), [Padded::default(), Padded::default()]);
+    let waiter = bells.waiter(0);
     let seconds = rounds.each(TIMES as usize, || {
         let theirs = black_box(&progress[1]);
         waiter.wait(|| theirs.0.load(Ordering::Acquire) == 0).expect("nobody stops");
@@ -128,11 +128,12 @@ impl Lane<'_> {
 /// Lanes do the same again and again, in step; the seconds that the first one tells. They must meet, or wait for
 /// each other, each time.
 pub(super) fn together(lanes: u32, rounds: &mut Rounds, round: impl Fn(&Lane) -> Result<f64, Stopped> + Sync) -> f64 {
-    let (bells, patience) = (Bells::new(lanes as usize), Patience::new(lanes as usize, super::cores() as usize));
+    let patience = Patience::new(lanes as usize, super::cores() as usize);
+    let bells = Bells::new((0..lanes).map(|_| patience));
     let program = meeting(lanes);
-    let transport = Threads::new(&program, 1, 1, &bells, patience, &Wants::default());
+    let transport = Threads::new(&program, 1, 1, &bells, &Wants::default());
     let progress: Vec<Padded> = (0..lanes).map(|_| Padded::default()).collect();
-    let waiter = |number: u32| bells.waiter(number as usize, patience);
+    let waiter = |number: u32| bells.waiter(number as usize);
     let lane = |number| Lane { number, transport: &transport, progress: &progress, waiter: waiter(number) };
     std::thread::scope(|scope| {
         for number in 1..lanes {

@@ -20,7 +20,7 @@ use crate::transport::sync::{AtomicBool, Ordering, Padded, fence};
 use crate::transport::{Bells, Moment, Patience, Stopped, Threads, Transport, Waiter, Wants};
 use grow::Growth;
 use headsaw::plan::{Plan, Slice};
-use headsaw::program::{Action, BufId, Carries, LaneId, MicroId, Op, PlaceKind, Program, Step};
+use headsaw::program::{Action, BufId, Carries, Lane, LaneId, MicroId, Op, PlaceKind, Program, Role, Step};
 use headsaw::spec::cluster::{DeviceId, Links};
 use record::{Record, Records};
 use std::collections::BTreeMap;
@@ -89,18 +89,19 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<Option<Recorde
     let lanes = run.program.lanes.len();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let at_work = run.program.lanes.iter().filter(|lane| !lane.actions.is_empty()).count();
-    let patience = Patience::new(at_work, cores);
-    let bells = Bells::new(lanes);
+    let usual = Patience::new(at_work, cores);
+    let crowded = at_work > cores;
+    let patience = |lane: &Lane| if crowded && lane.role == Role::Exchange { Patience::NONE } else { usual };
+    let bells = Bells::new(run.program.lanes.iter().map(patience));
     let (rows, batch) = (run.plan.workload.rows() as usize, run.plan.workload.batch as usize);
     let wants = Wants { links: run.links.clone(), timed: run.trace.is_some() };
     let shared = Shared {
         run,
-        transport: Threads::new(run.program, rows, batch, &bells, patience, &wants),
+        transport: Threads::new(run.program, rows, batch, &bells, &wants),
         views: run.memory.iter().map(|(device, memory)| (*device, memory.views())).collect(),
         progress: (0..lanes).map(|_| Padded::default()).collect(),
         ending: AtomicBool::new(false),
         bells: &bells,
-        patience,
         failure: Mutex::new(None),
         records: run.trace.map(Records::new),
     };
@@ -181,7 +182,6 @@ struct Shared<'a> {
     /// A lane was told to stop, and waits for the others' last round.
     ending: AtomicBool,
     bells: &'a Bells,
-    patience: Patience,
     failure: Mutex<Option<Failure>>,
     records: Option<Records>,
 }
@@ -286,7 +286,7 @@ impl<'a, 'c> Worker<'a, 'c> {
         let tasks = std::mem::take(&mut self.tasks);
         let length = tasks.len() as u64;
         let mine = &self.shared.progress[self.id.index()].0;
-        let waiter: Waiter = self.shared.bells.waiter(self.id.index(), self.shared.patience);
+        let waiter: Waiter = self.shared.bells.waiter(self.id.index());
         loop {
             if self.shared.run.fault.is_some_and(|f| f.device == self.device && f.round == self.round) {
                 panic!("fault injected");

@@ -15,7 +15,7 @@ fn messages_arrive_whole_and_in_order() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        let shared = Arc::new((Ring::new(0, 1, 1), Bells::new(2)));
+        let shared = Arc::new((Ring::new(0, 1, 1), Bells::new([Patience::NONE; 2])));
         let sender = {
             let shared = shared.clone();
             thread::spawn(move || {
@@ -24,11 +24,11 @@ fn messages_arrive_whole_and_in_order() {
                         slot[0] = i;
                         1
                     };
-                    shared.0.send(&shared.1.waiter(0, Patience::NONE), &mut fill, |_| 0).unwrap();
+                    shared.0.send(&shared.1.waiter(0), &mut fill, |_| 0).unwrap();
                 }
             })
         };
-        let receiver = shared.1.waiter(1, Patience::NONE);
+        let receiver = shared.1.waiter(1);
         for i in 1..=3 {
             shared.0.recv(&receiver, &mut |slot| assert_eq!(slot, [i]), |_| Ok(())).unwrap();
         }
@@ -40,9 +40,9 @@ fn messages_arrive_whole_and_in_order() {
 #[test]
 fn whoever_comes_last_wakes_the_other() {
     loom::model(|| {
-        let shared = Arc::new(([AtomicU64::new(0), AtomicU64::new(0)], Bells::new(2)));
+        let shared = Arc::new(([AtomicU64::new(0), AtomicU64::new(0)], Bells::new([Patience::NONE; 2])));
         let meet = |shared: &([AtomicU64; 2], Bells), me: usize| {
-            let waiter = shared.1.waiter(me, Patience::NONE);
+            let waiter = shared.1.waiter(me);
             shared.0[me].store(1, Ordering::Release);
             waiter.wake([1 - me]);
             waiter.wait(|| shared.0[1 - me].load(Ordering::Acquire) >= 1)
@@ -60,10 +60,10 @@ fn whoever_comes_last_wakes_the_other() {
 #[test]
 fn a_stop_wakes_whoever_sleeps() {
     loom::model(|| {
-        let bells = Arc::new(Bells::new(1));
+        let bells = Arc::new(Bells::new([Patience::NONE]));
         let waiter = {
             let bells = bells.clone();
-            thread::spawn(move || bells.waiter(0, Patience::NONE).wait(|| false))
+            thread::spawn(move || bells.waiter(0).wait(|| false))
         };
         bells.stop();
         assert_eq!(waiter.join().unwrap(), Err(Stopped));
@@ -76,11 +76,11 @@ fn a_turn_shows_what_was_brought_to_it() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        let shared = Arc::new((Meeting::new(0..2), Bells::new(2)));
+        let shared = Arc::new((Meeting::new(0..2), Bells::new([Patience::NONE; 2])));
         let meet = |shared: &(Meeting, Bells), me: usize| {
             for turn in 1..=3 {
                 let brings = [10 * turn, 10 * turn + 1][me];
-                let met = shared.0.meet(&shared.1.waiter(me, Patience::NONE), me, Some((brings, brings))).unwrap();
+                let met = shared.0.meet(&shared.1.waiter(me), me, Some((brings, brings))).unwrap();
                 assert_eq!(met.bytes().collect::<Vec<_>>(), [10 * turn, 10 * turn + 1]);
                 assert_eq!(met.last_came(), 10 * turn + 1);
             }
@@ -113,10 +113,10 @@ fn no_booking_of_a_port_is_lost() {
 #[test]
 fn a_stop_wakes_whoever_waits_for_a_moment() {
     loom::model(|| {
-        let bells = Arc::new(Bells::new(1));
+        let bells = Arc::new(Bells::new([Patience::NONE]));
         let waiter = {
             let bells = bells.clone();
-            thread::spawn(move || bells.waiter(0, Patience::NONE).wait_until(|| 0, u64::MAX))
+            thread::spawn(move || bells.waiter(0).wait_until(|| 0, u64::MAX))
         };
         bells.stop();
         assert_eq!(waiter.join().unwrap(), Err(Stopped));

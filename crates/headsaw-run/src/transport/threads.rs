@@ -5,14 +5,13 @@ use super::meeting::Meeting;
 use super::ring::Ring;
 use super::sync::Padded;
 use super::wire::{Clock, Wire};
-use super::{Bells, Moment, Patience, Stopped, Transport, Waiter};
+use super::{Bells, Moment, Stopped, Transport, Waiter};
 use headsaw::program::{Carries, Chan, ChanId, Group, GroupId, LaneId, Program};
 use headsaw::spec::cluster::{DeviceId, Links};
 
 /// Devices as groups of threads in one process.
 pub struct Threads<'a> {
     bells: &'a Bells,
-    patience: Patience,
     clock: Clock,
     /// Somebody wants to know when things began.
     timed: bool,
@@ -57,14 +56,7 @@ pub struct Wants {
 
 impl<'a> Threads<'a> {
     /// Channels and meetings for a program; `rows` tokens and `batch` sampled rows a micro-batch at most.
-    pub fn new(
-        program: &Program,
-        rows: usize,
-        batch: usize,
-        bells: &'a Bells,
-        patience: Patience,
-        wants: &Wants,
-    ) -> Threads<'a> {
+    pub fn new(program: &Program, rows: usize, batch: usize, bells: &'a Bells, wants: &Wants) -> Threads<'a> {
         let wiring = Wiring { program, links: &wants.links };
         let chans = program.chans.iter().map(|chan| {
             let floats = |start: u32, end: u32, rows: usize| 4 * rows * (end - start) as usize;
@@ -84,7 +76,6 @@ impl<'a> Threads<'a> {
         let devices = program.lanes.iter().map(|lane| lane.device.0 as usize + 1).max().unwrap_or(0);
         Threads {
             bells,
-            patience,
             clock: Clock::start(),
             timed: wants.timed,
             ports: (0..if wants.links.is_none() { 0 } else { devices }).map(|_| Padded::default()).collect(),
@@ -94,7 +85,7 @@ impl<'a> Threads<'a> {
     }
 
     fn waiter(&self, lane: LaneId) -> Waiter<'_> {
-        self.bells.waiter(lane.index(), self.patience)
+        self.bells.waiter(lane.index())
     }
 
     /// The moment, where anybody wants to know.
@@ -194,6 +185,7 @@ impl Transport for Threads<'_> {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
+    use crate::transport::Patience;
     use headsaw::program::{Chan, Group};
 
     fn pair() -> Program {
@@ -210,9 +202,9 @@ mod tests {
 
     #[test]
     fn messages_arrive_whole_and_in_order() {
-        let bells = Bells::new(2);
         for cores in [1, 8] {
-            let threads = Threads::new(&pair(), 4, 1, &bells, Patience::new(2, cores), &Wants::default());
+            let bells = Bells::new([Patience::new(2, cores); 2]);
+            let threads = Threads::new(&pair(), 4, 1, &bells, &Wants::default());
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     for i in 0..2000u32 {
@@ -234,8 +226,8 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_told_when_the_run_ends() {
-        let bells = Bells::new(2);
-        let threads = Threads::new(&pair(), 4, 1, &bells, Patience::new(2, 1), &Wants::default());
+        let bells = Bells::new([Patience::new(2, 1); 2]);
+        let threads = Threads::new(&pair(), 4, 1, &bells, &Wants::default());
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| threads.recv(ChanId(0), &mut |_| {}));
             bells.stop();

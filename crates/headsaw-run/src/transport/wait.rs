@@ -12,8 +12,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// None: sleep at once.
-    #[cfg(all(test, feature = "loom"))]
+    /// None: sleep at once. For who has little to do and shall begin at once: whoever gives way instead is put behind those
+    /// that compute, and waits for milliseconds.
     pub const NONE: Patience = Patience { spins: 0, yields: 0 };
 
     /// For `lanes` threads on `cores` cores: with fewer cores than lanes nobody spins, since the one who is waited for
@@ -35,8 +35,9 @@ pub struct Bells {
     lanes: Vec<Bell>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bell {
+    patience: Patience,
     /// The lane sleeps until something changes.
     sleeps: AtomicBool,
     lock: Mutex<()>,
@@ -48,18 +49,17 @@ struct Bell {
 pub struct Waiter<'a> {
     bells: &'a Bells,
     lane: usize,
-    patience: Patience,
 }
 
 impl Bells {
-    /// For so many lanes.
-    pub fn new(lanes: usize) -> Bells {
-        Bells { stopped: AtomicBool::new(false), lanes: (0..lanes).map(|_| Bell::default()).collect() }
+    /// For lanes of such patience.
+    pub fn new(lanes: impl IntoIterator<Item = Patience>) -> Bells {
+        Bells { stopped: AtomicBool::new(false), lanes: lanes.into_iter().map(Bell::new).collect() }
     }
 
     /// One of the lanes.
-    pub fn waiter(&self, lane: usize, patience: Patience) -> Waiter<'_> {
-        Waiter { bells: self, lane, patience }
+    pub fn waiter(&self, lane: usize) -> Waiter<'_> {
+        Waiter { bells: self, lane }
     }
 
     /// Ends all waiting, now and later.
@@ -79,6 +79,10 @@ impl Bells {
 }
 
 impl Bell {
+    fn new(patience: Patience) -> Bell {
+        Bell { patience, sleeps: AtomicBool::new(false), lock: Mutex::new(()), wake: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -114,13 +118,14 @@ impl<'a> Waiter<'a> {
         if ready() {
             return Ok(());
         }
-        for _ in 0..self.patience.spins {
+        let patience = self.bell().patience;
+        for _ in 0..patience.spins {
             spin_loop();
             if ready() {
                 return Ok(());
             }
         }
-        for _ in 0..self.patience.yields {
+        for _ in 0..patience.yields {
             if ready() {
                 return Ok(());
             }
