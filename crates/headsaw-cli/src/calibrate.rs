@@ -109,6 +109,7 @@ fn human(title: &str, memory: Bytes, table: &cluster::Table, level: &Level) -> S
             ),
         ),
         ("cache", format!("{}; {}", table.cache_bytes, rate(table.cached_bytes_per_second.0))),
+        ("cores", format!("{}{}", table.cores, together(table))),
         ("an action", nanoseconds(table.action_seconds)),
         (
             "hand-over",
@@ -121,6 +122,11 @@ fn human(title: &str, memory: Bytes, table: &cluster::Table, level: &Level) -> S
         ("exchange", format!("{} and {}", nanoseconds(level.latency_seconds), rate(level.bytes_per_second.0))),
     ]);
     format!("{}\n{figures}{}{}{}", styled(BOLD, title), products(table), attention(table), elements(table))
+}
+
+/// What a core does while all are busy.
+fn together(table: &cluster::Table) -> String {
+    table.together.map_or("".into(), |share| format!("; each does {:.0} % while all are busy", 100.0 * share))
 }
 
 fn products(table: &cluster::Table) -> String {

@@ -1,6 +1,7 @@
 //! How fast the kernels are on one lane.
 
 use super::rounds::Rounds;
+use super::threads;
 use crate::compute::{Acts, BLOCK, Compute, KvHead, KvParts, Leaves, Matrix, Out, PANEL, Query, Scratch, Shared};
 use crate::sample::{Sampler, Sampling};
 use crate::weights::RawRows;
@@ -8,6 +9,7 @@ use headsaw::spec::cluster::table::{AttentionPoint, AttentionRates, ElementRates
 use headsaw::spec::model::Dtype;
 use headsaw::units::FlopsPerSecond;
 use std::hint::black_box;
+use std::time::Instant;
 
 const WEIGHTS: [Dtype; 5] = [Dtype::Q4_1, Dtype::Q8_0, Dtype::F16, Dtype::Bf16, Dtype::F32];
 /// Kernels take 8, 4, 2 or 1 tokens at a time; with many, activations and products leave the nearest cache.
@@ -27,9 +29,11 @@ const WIDTHS: [usize; 2] = [32, 128];
 
 /// Tokens and columns of element-wise work: the activations of a prompt.
 const ELEMENTS: [usize; 2] = [128, 1024];
+/// Products that each core does while the others do theirs.
+const PROMPTS: usize = 8;
 const VOCABULARY: usize = 1 << 15;
 
-pub(super) const MEASUREMENTS: u64 = (WEIGHTS.len() * TOKENS.len() + QUERIES.len() + 3 + 9) as u64;
+pub(super) const MEASUREMENTS: u64 = (WEIGHTS.len() * TOKENS.len() + QUERIES.len() + 3 + 9 + 2) as u64;
 
 /// Products by type and tokens, the laying out of activations left out.
 pub(super) fn products(compute: &dyn Compute, lay_per_second: f64, rounds: &mut Rounds) -> Vec<ProductPoint> {
@@ -58,6 +62,54 @@ fn product(compute: &dyn Compute, matrix: &Matrix, x: &mut Activations, tokens: 
         let out = Out { data: Shared::from_mut(&mut out), node_stride: 0, token_stride: rows, first_row: 0 };
         compute.matmul(matrix, &x.acts(), 0..tokens, 0..matrix.panels(), &leaves, out, &mut scratch);
     })
+}
+
+/// What each core does while all do products of a prompt, of what it does alone.
+pub(super) fn together(compute: &dyn Compute, cores: u32, rounds: &mut Rounds) -> f64 {
+    let mut seconds = |lanes: u32| {
+        threads::together(lanes, rounds, |lane| {
+            let mut work = Prompt::new(compute);
+            lane.meet()?;
+            Ok(work.seconds(compute))
+        })
+    };
+    let (alone, all) = (seconds(1), seconds(cores));
+    (alone / all).min(1.0)
+}
+
+/// A product of a prompt with a matrix, as a lane of its own does it.
+struct Prompt {
+    matrix: Matrix,
+    x: Activations,
+    leaves: Leaves,
+    scratch: Scratch,
+    out: Vec<f32>,
+}
+
+impl Prompt {
+    fn new(compute: &dyn Compute) -> Prompt {
+        let matrix = matrix(compute, Dtype::Q8_0, ROWS, DEPTH);
+        let tokens = TOKENS[TOKENS.len() - 1];
+        Prompt {
+            leaves: leaves(matrix.blocks(), 2),
+            scratch: Scratch::new(matrix.blocks(), WIDTH),
+            x: Activations::new(compute, tokens, DEPTH),
+            out: vec![0.0; tokens * ROWS],
+            matrix,
+        }
+    }
+
+    /// Seconds of some of them in a row, long enough that it does not matter who begins first.
+    fn seconds(&mut self, compute: &dyn Compute) -> f64 {
+        let tokens = TOKENS[TOKENS.len() - 1];
+        let begun = Instant::now();
+        for _ in 0..PROMPTS {
+            let out = Out { data: Shared::from_mut(&mut self.out), node_stride: 0, token_stride: ROWS, first_row: 0 };
+            let panels = 0..self.matrix.panels();
+            compute.matmul(&self.matrix, &self.x.acts(), 0..tokens, panels, &self.leaves, out, &mut self.scratch);
+        }
+        begun.elapsed().as_secs_f64()
+    }
 }
 
 /// Two products of which one has one panel tell what laying out takes.

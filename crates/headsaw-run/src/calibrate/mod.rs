@@ -50,8 +50,10 @@ fn measure(compute: &dyn Compute, rounds: &mut Rounds) -> (Table, Level) {
     let elements = kernels::elements(compute, rounds);
     let attention = kernels::attention(compute, rounds);
     let products = kernels::products(compute, elements.lay_per_second, rounds);
+    let together = kernels::together(compute, cores, rounds);
     let table = Table {
         cores,
+        together: Some(together),
         cache_bytes: reading.cache,
         cached_bytes_per_second: reading.cached,
         lane_bytes_per_second: reading.lane,

@@ -5,7 +5,7 @@ use super::model::Collective;
 use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };
-use crate::lower::work::{ends_type, lane_floats, lanes, weight_type};
+use crate::lower::work::{chunks, ends_type, lane_floats, lanes, pieces, weight_type};
 use crate::plan::{Exchange, Plan};
 use crate::program::{Step, Work};
 use crate::shard::BLOCK;
@@ -25,7 +25,7 @@ pub fn step(plan: &Plan, table: &Table, home: Home, step: Step, work: &Work, loa
         Step::Norm(_) => lane.norm(work, rows),
         Step::Project => lane.project(work, rows),
         Step::Attend | Step::Score | Step::Softmax | Step::Context => lane.attend(step, work),
-        Step::Merge | Step::Down => lane.partial(work, rows),
+        Step::Merge | Step::Down => lane.partial(step, work, rows),
         Step::GateUp => lane.gate_up(work, rows),
         Step::Logits => lane.norm(work, sampled) + lane.product(ends_type(plan), work, sampled, 1),
     };
@@ -81,12 +81,29 @@ impl Lane<'_> {
     }
 
     /// With gather it is added to the residual at once.
-    fn partial(&self, work: &Work, rows: u32) -> Price {
+    fn partial(&self, step: Step, work: &Work, rows: u32) -> Price {
         let product = self.product(weight_type(self.plan), work, rows, 1);
+        let elements = u64::from(work.product[0]) * u64::from(rows);
+        let grown = product + self.each(Elementwise::Add, elements * self.grown(step, work));
         match self.plan.exchange {
-            Exchange::Reduce => product,
-            Exchange::Gather => product + self.each(Elementwise::Add, u64::from(work.product[0]) * u64::from(rows)),
+            Exchange::Reduce => grown,
+            Exchange::Gather => grown + self.each(Elementwise::Add, elements),
         }
+    }
+
+    /// Vectors that a product of some heads (or of a piece of the MLP) writes, takes again and adds to the sum so far: where
+    /// a device does all at once the product's own registers add up. A node of the tree is written once and taken once.
+    fn grown(&self, step: Step, work: &Work) -> u64 {
+        let stage = self.plan.stages.first();
+        let units = stage.map_or(1, |stage| match step {
+            Step::Merge => chunks(self.plan, stage),
+            _ => pieces(self.plan, stage),
+        });
+        let leaves = match step {
+            Step::Merge => work.product[1] / self.plan.model.head_width.max(1),
+            _ => 1,
+        };
+        if units > 1 { 2 * u64::from(leaves.clamp(1, 2)) } else { 0 }
     }
 
     /// Q, K and V: three products; Q and K are rotated, K and V stored.
@@ -157,9 +174,9 @@ mod tests {
     use crate::cost::{CostModel, Priced};
     use crate::lower::lower;
     use crate::lower::work::slice_weights;
-    use crate::plan::{CutRequest, Order, cut};
+    use crate::plan::{CutRequest, Flow, HeadSteps, Order, Overlap, cut};
     use crate::program::{Action, Op};
-    use crate::spec::cluster::{DeviceId, presets};
+    use crate::spec::cluster::{DeviceId, Prices, presets};
     use crate::spec::workload::{Activations, KvDtype, Numerics, Workload};
 
     fn plan(name: &str, lanes: u32, exchange: Exchange) -> Plan {
@@ -208,6 +225,31 @@ mod tests {
         let times = [load(1, 0), load(1, 4000), load(64, 0), load(64, 4000)].map(|load| seconds(1, load));
         assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
         assert!(seconds(2, load(64, 0)) < 0.6 * seconds(1, load(64, 0)));
+    }
+
+    #[test]
+    fn a_sum_that_grows_by_chunks_is_taken_again_each_time() {
+        let whole = plan("smollm2-135m", 1, Exchange::Reduce);
+        let load = Load { sequences: 1, tokens: 64, past: 0 };
+        let cluster = presets::find("local").unwrap();
+        let merges = |chunk: u32| {
+            let flow = Flow { cut: "3".parse().unwrap(), chunk, interleave: 1, overlap: Overlap::None };
+            let plan = Plan { steps: Some(HeadSteps::in_turn(flow, 1)), ..whole.clone() };
+            let priced = Priced::new(&plan, &cluster);
+            let merges: Vec<f64> = lower(&plan)
+                .lanes
+                .iter()
+                .flat_map(|lane| &lane.actions)
+                .filter(|action| action.op == Op::Compute(Step::Merge))
+                .map(|action| priced.compute(DeviceId(0), Step::Merge, &action.work, load).seconds.0)
+                .collect();
+            (merges.len(), merges.iter().sum::<f64>())
+        };
+        let [(one, at_once), (nine, by_head)] = [merges(9), merges(1)];
+        assert_eq!((one, nine), (30, 270));
+        let Prices::Table(table) = &cluster.groups[0].kind.prices else { panic!("a table") };
+        let passes = 30.0 * 9.0 * 2.0 * 64.0 * 576.0 / table.elements.add_per_second;
+        assert!((by_head / (at_once + passes) - 1.0).abs() < 0.01, "{by_head} {at_once} {passes}");
     }
 
     #[test]

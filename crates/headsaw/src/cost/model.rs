@@ -44,8 +44,13 @@ pub enum Capacity {
         /// The share that an exchange leaves.
         exchange: f64,
     },
-    /// Lanes are threads: `min(k, cores)`, those that exchange counted.
-    Cores(u32),
+    /// Lanes are threads: `min(k, cores)`, those that exchange counted, and less the more cores are busy.
+    Cores {
+        /// Of the machine.
+        cores: u32,
+        /// What each core does while all are busy; between one and all on a straight line.
+        together: f64,
+    },
 }
 
 impl Capacity {
@@ -57,7 +62,11 @@ impl Capacity {
                 let left = if exchanging > 0 { exchange } else { 1.0 };
                 left * ((1.0 + lanes * (k - 1.0)) / k).min(1.0)
             }
-            Capacity::Cores(cores) => (f64::from(cores) / (k + exchanging as f64)).min(1.0),
+            Capacity::Cores { cores, together } => {
+                let (cores, busy) = (f64::from(cores), k + exchanging as f64);
+                let crowd = if cores > 1.0 { (busy.min(cores) - 1.0) / (cores - 1.0) } else { 0.0 };
+                (1.0 - (1.0 - together) * crowd) * (cores / busy).min(1.0)
+            }
         }
     }
 }
@@ -81,4 +90,19 @@ pub trait CostModel {
     fn kind(&self, device: DeviceId) -> u32;
     /// With whom a device shares.
     fn domain(&self, device: DeviceId) -> Domain;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_shared_and_slower_the_more_are_busy() {
+        let cores = |together| Capacity::Cores { cores: 3, together };
+        let speeds = |capacity: Capacity| [1, 2, 3, 6].map(|busy| capacity.speed(busy, 0));
+        assert_eq!(speeds(cores(1.0)), [1.0, 1.0, 1.0, 0.5]);
+        assert_eq!(speeds(cores(0.8)), [1.0, 0.9, 0.8, 0.4]);
+        assert_eq!(cores(0.8).speed(2, 1), 0.8, "who exchanges is busy too");
+        assert_eq!(Capacity::Cores { cores: 1, together: 1.0 }.speed(2, 0), 0.5);
+    }
 }

@@ -111,7 +111,7 @@ impl CostModel for Priced<'_> {
                 Domain { id: device.0, bytes_per_second: gpu.memory_bytes_per_second, capacity }
             }
             Prices::Table(table) => {
-                let capacity = Capacity::Cores(table.cores);
+                let capacity = Capacity::Cores { cores: table.cores, together: table.together.unwrap_or(1.0) };
                 Domain { id: u32::MAX, bytes_per_second: table.bytes_per_second, capacity }
             }
         }

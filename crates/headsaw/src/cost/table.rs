@@ -202,6 +202,7 @@ mod tests {
         let shared = |queries, rate| AttentionPoint { queries, flops_per_second: FlopsPerSecond(rate) };
         Table {
             cores: 2,
+            together: None,
             cache_bytes: Bytes(1000),
             cached_bytes_per_second: BytesPerSecond(4e9),
             lane_bytes_per_second: BytesPerSecond(1e9),

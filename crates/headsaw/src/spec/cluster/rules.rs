@@ -42,6 +42,7 @@ const RULES: &[Rule] = &[
     rule("queries", "a positive number of queries", 1.0, u32::MAX as f64),
     rule("keys", "a positive number of keys", 1.0, u32::MAX as f64),
     rule("mesh", "a number of rings from 0.01 to 1000", 0.01, 1e3),
+    rule("together", "a share from 0.01 to 1", 0.01, 1.0),
     or_zero("overlap", "a share from 0 to 1", 1.0),
     rule("bytes_per_second", "a number of bytes a second from 1 to 1e17", 1.0, 1e17),
     rule("flops_per_second", "a number of operations a second from 1 to 1e20", 1.0, 1e20),

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct Table {
     /// Cores that its lanes share with those of all other devices of the machine.
     pub cores: u32,
+    /// What each core does while all compute at once, of what it does alone: they may share a clock, units and caches;
+    /// none: the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<f64>,
     /// Cache that the cores share.
     pub cache_bytes: Bytes,
     /// Reading what lies in that cache.
