@@ -72,6 +72,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     traces.iter().for_each(Traced::doubt);
     args.choose(&mut traces)?;
     traces.iter_mut().for_each(begin_at_zero);
+    traces.iter().try_for_each(|traced| args.in_window(traced))?;
     let most = form.map_or(GANTT_MOST, Form::most) / traces.len();
     let pictures: Vec<Picture> = traces.iter().map(|traced| args.picture(traced, most)).collect();
     match file.zip(form) {
@@ -133,6 +134,21 @@ impl Args {
             }
         }
         Ok(())
+    }
+
+    /// A window that shows nothing is a mistake.
+    fn in_window(&self, traced: &Traced) -> Result<(), Failure> {
+        let Some(window) = self.window else { return Ok(()) };
+        let (start, end) = traced.trace.ends();
+        if window.from < end.0 && window.to > start.0 {
+            return Ok(());
+        }
+        Err(Failure::Input(format!(
+            "--window: {} has {:.3} ms to {:.3} ms to show",
+            traced.name,
+            1e3 * start.0,
+            1e3 * end.0
+        )))
     }
 
     fn picture(&self, traced: &Traced, most: usize) -> Picture {

@@ -1,5 +1,6 @@
 //! Ctrl-C: ends the program at once, except while a run wants to end cleanly; the second one always does.
 
+use crate::output::say;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 const AT_ONCE: u8 = 0;
@@ -16,6 +17,7 @@ pub fn listen() {
         if first.is_err() {
             std::process::exit(130);
         }
+        say("\nending after what is under way; Ctrl-C again ends at once\n");
     });
 }
 

@@ -429,6 +429,11 @@ fn steps_run_as_kernels_take_them_and_leave_a_trace() {
     digest(&["--chunk", "2", "--exchange", "gather", "--lanes", "1", "--tp", "2", "--trace", &page]);
     assert!(std::fs::read_to_string(&page).unwrap().starts_with("<!doctype html>"));
     refused(&["run", "demo", "-p", "x", "--trace", "x.txt"], "--trace");
+    refused(&["draw", &trace, "--window", "900s..901s"], "--window: ");
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let hollow = format!("{}\"spans\": []\n}}\n", &text[..text.find("\"spans\"").unwrap()]);
+    refused(&["verify", &file(&folder, "hollow.trace", &hollow)], "spans: expected those of");
+    good(&["grain", "demo", "--order", "sequential"]);
 }
 
 #[test]

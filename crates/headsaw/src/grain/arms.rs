@@ -9,7 +9,7 @@ use super::place::{Case, together, usual_cuts};
 use super::{NoGrain, Question, check};
 use crate::cost::Load;
 use crate::lower::lower;
-use crate::plan::{Flow, Overlap, Plan};
+use crate::plan::{Flow, Order, Overlap, Plan};
 use crate::program::Program;
 use crate::simulate::{Rounds, Stuck};
 use crate::trace::Trace;
@@ -114,6 +114,7 @@ fn cuts(case: &Case) -> Result<Vec<(Spot, Plan, Vec<Load>)>, Stuck> {
 fn alone(case: &Case, mut plan: Plan, loads: &[Load]) -> Plan {
     let (first, last) = (loads[0], loads[loads.len() - 1]);
     plan.stages.truncate(1);
+    plan.order = Order::Pipelined;
     let workload = &mut plan.workload;
     workload.micros = loads.len() as u32;
     workload.tokens = loads.iter().map(Load::rows).max().unwrap_or(1).max(first.past.min(512));

@@ -6,7 +6,7 @@ use super::place::{Case, head_lanes, together};
 use super::price::{self, Parts};
 use crate::cost::{Collective, CostModel, Domain, Load, Price, Priced};
 use crate::lower::lower;
-use crate::plan::{Exchange, Plan, Stage};
+use crate::plan::{Exchange, Order, Plan, Stage};
 use crate::program::{Action, Op, Program, Step, Work};
 use crate::simulate::{Rounds, Stuck, simulate};
 use crate::spec::cluster::{Cluster, DeviceId, Link, Prices};
@@ -160,6 +160,7 @@ fn one_stage(plan: &Plan, stage: usize, micros: usize) -> Plan {
     let mut alone = plan.clone();
     alone.model.layers = LAYERS;
     alone.workload.micros = micros as u32;
+    alone.order = Order::Pipelined; // micro-batches that take the layer together
     alone.stages = vec![Stage { layers: 0..LAYERS, slices: plan.stages[stage].slices.clone() }];
     alone
 }

@@ -3,10 +3,14 @@
 use super::Violation;
 use crate::lower::lower;
 use crate::program::Program;
-use crate::trace::{LaneInfo, Load, Source, Span, Trace, TraceFile};
+use crate::trace::{LaneInfo, Load, Span, Trace, TraceFile};
+use std::collections::BTreeSet;
 
 /// Violations that are listed.
 const VIOLATIONS_MOST: usize = 200;
+
+/// The latest time that makes sense: thirty years.
+const SECONDS_MOST: f64 = 1e9;
 
 /// Rows that a slot may carry, as many as a plan may ask for.
 const ROWS_MOST: u32 = 65_536;
@@ -26,9 +30,9 @@ pub fn traced(file: &TraceFile) -> Result<Program, Vec<Violation>> {
     let program = lower(&file.plan);
     let rounds = file.rounds.0.len() as u32;
     let mut found = places(&program, &Trace::lanes_of(&program), &file.spans, rounds);
-    let played = file.spans.iter().map(|span| span.round.saturating_add(1)).max().unwrap_or(0);
-    if file.source == Source::Simulated && played < rounds {
-        found.push(Violation::new("spans", format!("those of {rounds} rounds"), format!("of {played}")));
+    let held: BTreeSet<u32> = file.spans.iter().map(|span| span.round).collect();
+    if (held.len() as u32) < rounds {
+        found.push(Violation::new("spans", format!("those of {rounds} rounds"), format!("of {}", held.len())));
     }
     if found.is_empty() { Ok(program) } else { Err(bounded(found)) }
 }
@@ -104,8 +108,8 @@ fn misplaced(program: &Program, span: &Span, rounds: u32) -> Option<(String, Str
         .or_else(|| below("round", rounds as usize, span.round));
     index.or_else(|| {
         let (start, end) = (span.start.0, span.end.0);
-        let sound = start.is_finite() && end.is_finite() && start >= 0.0 && end >= start;
-        (!sound)
-            .then(|| ("a start of 0 s or later, and an end that is no earlier".into(), format!("{start} s to {end} s")))
+        let sound = start >= 0.0 && end >= start && end <= SECONDS_MOST;
+        let expected = || format!("a start of 0 s or later, an end that is no earlier, and at most {SECONDS_MOST} s");
+        (!sound).then(|| (expected(), format!("{start:e} s to {end:e} s")))
     })
 }
