@@ -142,7 +142,9 @@ impl<'a> Waiter<'a> {
     /// # Errors
     /// Somebody has called [`Bells::stop`].
     pub fn wait_until(&self, now: impl Fn() -> u64, moment: u64) -> Result<(), Stopped> {
-        self.doze(&now, moment.saturating_sub(EARLY_NANOS))?;
+        // With fewer cores than lanes nobody spins.
+        let early = if self.bell().patience.spins > 0 { EARLY_NANOS } else { 0 };
+        self.doze(&now, moment.saturating_sub(early))?;
         while now() < moment {
             if self.bells.is_stopped() {
                 return Err(Stopped);
