@@ -1,5 +1,8 @@
 //! Plans from a hostile hand: every answer is a list of violations or a sound program, soon and in bounded memory.
 
+#[allow(dead_code)] // not all of what tests share
+mod shared;
+
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
 use headsaw::spec::presets;
@@ -7,6 +10,7 @@ use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::verify;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use shared::hostile::change;
 
 fn plan(exchange: Exchange) -> Value {
     let model = presets::find("eight-heads").unwrap();
@@ -16,18 +20,6 @@ fn plan(exchange: Exchange) -> Value {
     let mut plan = serde_json::to_value(cut(&model, workload, &request).unwrap()).unwrap();
     plan["devices"][1]["memory"] = json!(1u64 << 40);
     plan
-}
-
-/// All values inside a value, by their JSON pointers.
-fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => map.iter().for_each(|(key, inner)| pointers(inner, format!("{at}/{key}"), found)),
-        Value::Array(list) => {
-            list.iter().enumerate().for_each(|(i, inner)| pointers(inner, format!("{at}/{i}"), found))
-        }
-        _ => {}
-    }
-    found.push(at);
 }
 
 fn hostile_value() -> impl Strategy<Value = Value> {
@@ -80,11 +72,7 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_value()), 1..4),
     ) {
         let mut plan = plan(if gather { Exchange::Gather } else { Exchange::Reduce });
-        for (at, value) in changes {
-            let mut places = Vec::new();
-            pointers(&plan, String::new(), &mut places);
-            *plan.pointer_mut(&places[at.index(places.len())]).unwrap() = value;
-        }
+        change(&mut plan, changes);
         answer(&plan.to_string());
     }
 

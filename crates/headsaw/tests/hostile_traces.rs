@@ -8,6 +8,7 @@ use headsaw::verify;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::eight::{Case, EXAMPLE};
+use shared::hostile::change;
 
 fn text() -> String {
     let case = Case { devices: 2, ..EXAMPLE };
@@ -107,18 +108,6 @@ fn hostile_value() -> impl Strategy<Value = Value> {
     prop::sample::select(values.to_vec())
 }
 
-/// All values inside a value, by their JSON pointers.
-fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => map.iter().for_each(|(key, inner)| pointers(inner, format!("{at}/{key}"), found)),
-        Value::Array(list) => {
-            list.iter().enumerate().for_each(|(i, inner)| pointers(inner, format!("{at}/{i}"), found))
-        }
-        _ => {}
-    }
-    found.push(at);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -127,11 +116,7 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), hostile_value()), 1..4),
     ) {
         let mut file: Value = serde_json::from_str(&text()).unwrap();
-        for (at, value) in changes {
-            let mut places = Vec::new();
-            pointers(&file, String::new(), &mut places);
-            *file.pointer_mut(&places[at.index(places.len())]).unwrap() = value;
-        }
+        change(&mut file, changes);
         answer(&file.to_string());
     }
 

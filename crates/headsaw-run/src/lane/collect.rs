@@ -48,6 +48,7 @@ impl<'a> Worker<'a, '_> {
     }
 
     pub(super) fn all_gather(&mut self, group: GroupId, what: Gathered, action: &Action) -> Result<(), Stopped> {
+        let plan = self.shared.run.plan;
         let sampled = what == Gathered::Normed(NormSite::Output);
         let tokens = if sampled { self.header().sampled().count() } else { self.header().rows.len() };
         self.began = self.shared.transport.meet(group, self.id, offered(action, tokens))?;
@@ -67,36 +68,26 @@ impl<'a> Worker<'a, '_> {
                 }
             }
             Gathered::Attended => {
-                let per_head = self.shared.run.plan.model.head_width.div_ceil(BLOCK as u32) as usize;
-                let blocks = |heads: Range<u32>| heads.start as usize * per_head..heads.end as usize * per_head;
-                let first = |slice: &Slice| slice.heads.start as usize * per_head;
-                match (&action.unit, &self.shared.run.plan.steps) {
-                    (Some(unit), Some(steps)) => {
-                        let chunk = |slice: &Slice| blocks(work::chunk(&slice.heads, steps.chunk.max(1), unit.number));
-                        self.gather_acts(|values| (values.attended, values.attended_all), first, chunk);
-                    }
-                    _ => {
-                        let share = self.copies(self.values().attended_all.blocks(), action);
-                        self.gather_acts(|values| (values.attended, values.attended_all), first, |_| share.clone());
-                    }
-                }
+                let per_head = plan.model.head_width.div_ceil(BLOCK as u32);
+                let blocks = |heads: Range<u32>| (heads.start * per_head) as usize..(heads.end * per_head) as usize;
+                let share = self.copies(self.values().attended_all.blocks(), action);
+                let wanted = |slice: &Slice| match &action.unit {
+                    Some(unit) => blocks(work::unit_heads(plan, slice, unit.number)),
+                    None => share.clone(),
+                };
+                let first = |slice: &Slice| blocks(slice.heads.clone()).start;
+                self.gather_acts(|values| (values.attended, values.attended_all), first, wanted);
             }
             Gathered::Hidden => {
                 let blocks =
-                    |columns: Range<u32>| columns.start as usize / BLOCK..columns.end.div_ceil(BLOCK as u32) as usize;
-                let first = |slice: &Slice| slice.ffn.start as usize / BLOCK;
-                match &action.unit {
-                    Some(unit) => {
-                        let plan = self.shared.run.plan;
-                        let stage = &plan.stages[self.stage];
-                        let piece = |slice: &Slice| blocks(work::piece_columns(plan, stage, slice, unit.number));
-                        self.gather_acts(|values| (values.hidden, values.hidden_all), first, piece);
-                    }
-                    None => {
-                        let share = self.copies(self.values().hidden_all.blocks(), action);
-                        self.gather_acts(|values| (values.hidden, values.hidden_all), first, |_| share.clone());
-                    }
-                }
+                    |columns: Range<u32>| (columns.start as usize / BLOCK)..(columns.end as usize).div_ceil(BLOCK);
+                let share = self.copies(self.values().hidden_all.blocks(), action);
+                let wanted = |slice: &Slice| match &action.unit {
+                    Some(unit) => blocks(work::piece_columns(plan, &plan.stages[self.stage], slice, unit.number)),
+                    None => share.clone(),
+                };
+                let first = |slice: &Slice| blocks(slice.ffn.clone()).start;
+                self.gather_acts(|values| (values.hidden, values.hidden_all), first, wanted);
             }
         }
         Ok(())
@@ -118,7 +109,7 @@ impl<'a> Worker<'a, '_> {
 
     /// Copies of each device's blocks (whose first is `first`) those that are `wanted`.
     fn gather_acts(
-        &mut self,
+        &self,
         of: impl Fn(&'a Values<'a>) -> (Acts<'a>, Acts<'a>),
         first: impl Fn(&Slice) -> usize,
         wanted: impl Fn(&Slice) -> Range<usize>,

@@ -1,5 +1,6 @@
 //! The two sums that cross the cut, in the order of the model's tree: unit by unit inside a device, then over devices.
 
+use super::steps::add;
 use super::{Views, Worker};
 use crate::compute::{Acts, BLOCK, Leaves, Matrix, Out, PANEL, Shared, TREE_DEPTH};
 use crate::device::{ffn_leaf_blocks, leaves};
@@ -180,12 +181,6 @@ impl<'a> Partial<'a> {
     }
 }
 
-fn add(to: &mut [f32], what: &[f32]) {
-    for (to, what) in to.iter_mut().zip(what) {
-        *to += what;
-    }
-}
-
 /// How vectors make one sum.
 pub(super) struct Sum<'a> {
     /// `[T, rows]` each: the nodes of the tree, in the order of what they add up.
@@ -233,11 +228,7 @@ impl<'a> Sum<'a> {
         let piece = |i: usize, at: usize, len: usize| unsafe { self.pieces[i].slice(start + at..start + at + len) };
         let len = to.len();
         match self.pieces.len() {
-            1 => {
-                for (to, x) in to.iter_mut().zip(piece(0, 0, len)) {
-                    *to += x;
-                }
-            }
+            1 => add(to, piece(0, 0, len)),
             2 => {
                 let (a, b) = (piece(0, 0, len), piece(1, 0, len));
                 for ((to, a), b) in to.iter_mut().zip(a).zip(b) {

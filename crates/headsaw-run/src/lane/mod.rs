@@ -7,6 +7,7 @@ mod grow;
 mod header;
 mod record;
 mod steps;
+mod tasks;
 mod views;
 
 pub use header::{Header, Row};
@@ -20,12 +21,13 @@ use crate::transport::sync::{AtomicBool, Ordering, Padded, fence};
 use crate::transport::{Bells, Moment, Patience, Stopped, Threads, Transport, Waiter, Wants};
 use grow::Growth;
 use headsaw::plan::{Plan, Slice};
-use headsaw::program::{Action, BufId, Carries, Lane, LaneId, MicroId, Op, PlaceKind, Program, Role, Step};
+use headsaw::program::{Action, Carries, Lane, LaneId, MicroId, Op, Program, Role, Step};
 use headsaw::spec::cluster::{DeviceId, Links};
 use record::{Record, Records};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
+use tasks::{Looks, Task};
 use views::Values;
 
 /// What the sampling lane asks: which tokens follow, and what a micro-batch slot carries next.
@@ -97,6 +99,7 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<Option<Recorde
     let wants = Wants { links: run.links.clone(), timed: run.trace.is_some() };
     let shared = Shared {
         run,
+        tasks: tasks::tasks(run.program),
         transport: Threads::new(run.program, rows, batch, &bells, &wants),
         views: run.memory.iter().map(|(device, memory)| (*device, memory.views())).collect(),
         progress: (0..lanes).map(|_| Padded::default()).collect(),
@@ -175,6 +178,8 @@ fn prime(shared: &Shared, control: &mut dyn Control) {
 /// What the threads of a run share.
 struct Shared<'a> {
     run: &'a Run<'a>,
+    /// What each lane does.
+    tasks: Vec<Vec<Task<'a>>>,
     transport: Threads<'a>,
     views: BTreeMap<DeviceId, Views<'a>>,
     /// How many actions each lane has done.
@@ -198,17 +203,6 @@ impl Shared<'_> {
     }
 }
 
-/// An action, and what it waits for inside its device: lane and number of actions.
-struct Task<'a> {
-    action: &'a Action,
-    waits: Vec<(usize, u64)>,
-    /// Lanes of its device that wait for it.
-    wakes: Vec<usize>,
-    /// It needs (or makes) a micro-batch's header, so the lane must look whether that says stop.
-    reads_header: bool,
-    makes_header: bool,
-}
-
 /// A lane at work.
 struct Worker<'a, 'c> {
     shared: &'a Shared<'a>,
@@ -219,7 +213,6 @@ struct Worker<'a, 'c> {
     stage: usize,
     weights: &'a DeviceWeights,
     views: &'a Views<'a>,
-    tasks: Vec<Task<'a>>,
     control: Option<&'c mut dyn Control>,
     scratch: Scratch,
     /// The two sums that cross the cut: attention's, the MLP's.
@@ -259,7 +252,6 @@ impl<'a, 'c> Worker<'a, 'c> {
             stage,
             weights: &run.devices[&lane.device],
             views: &shared.views[&lane.device],
-            tasks: tasks(run.program, id),
             control,
             scratch: Scratch::new(blocks, model.head_width as usize),
             growth: [false, true].map(|down| Growth::new(run.plan, stage, lane.device, down, &shared.views)),
@@ -283,7 +275,7 @@ impl<'a, 'c> Worker<'a, 'c> {
     }
 
     fn rounds(&mut self) -> Result<(), Stopped> {
-        let tasks = std::mem::take(&mut self.tasks);
+        let tasks = &self.shared.tasks[self.id.index()];
         let length = tasks.len() as u64;
         let mine = &self.shared.progress[self.id.index()].0;
         let waiter: Waiter = self.shared.bells.waiter(self.id.index());
@@ -297,13 +289,13 @@ impl<'a, 'c> Worker<'a, 'c> {
                     let target = self.round * self.length_of(*lane) + done;
                     waiter.wait(|| theirs.load(Ordering::Acquire) >= target)?;
                 }
-                if task.reads_header && self.copy_header(task.action.micro).stop {
+                if task.looks == Some(Looks::Before) && self.copy_header(task.action.micro).stop {
                     return self.end(&waiter);
                 }
                 self.timed(i, task.action)?;
                 mine.store(self.round * length + i as u64 + 1, Ordering::Release);
                 waiter.wake(task.wakes.iter().copied());
-                if task.makes_header && self.copy_header(task.action.micro).stop {
+                if task.looks == Some(Looks::After) && self.copy_header(task.action.micro).stop {
                     return self.end(&waiter);
                 }
             }
@@ -395,53 +387,4 @@ impl<'a, 'c> Worker<'a, 'c> {
         let layer = action.layer.unwrap_or(self.shared.run.plan.model.layers);
         self.fail(Failure::NotFinite { device: self.device, layer, step })
     }
-}
-
-/// The actions of a lane with what they wait for, and who waits for them.
-fn tasks(program: &Program, id: LaneId) -> Vec<Task<'_>> {
-    let device = program.lanes[id.index()].device;
-    let lanes: Vec<usize> = (0..program.lanes.len()).filter(|lane| program.lanes[*lane].device == device).collect();
-    let mut makers: BTreeMap<BufId, (usize, u64)> = BTreeMap::new();
-    for lane in &lanes {
-        for (at, action) in program.lanes[*lane].actions.iter().enumerate() {
-            for buf in &action.makes {
-                makers.insert(*buf, (*lane, at as u64 + 1)); // the last one counts: a value may come in several messages
-            }
-        }
-    }
-    let is_header = |buf: &BufId| {
-        let place = program.bufs[buf.index()].place;
-        place.is_some_and(|place| matches!(program.places[place.index()].kind, PlaceKind::Header(_)))
-    };
-    let task = |action| Task {
-        action,
-        waits: waits(action, id.index(), &makers),
-        wakes: Vec::new(),
-        reads_header: action.needs.iter().any(is_header),
-        makes_header: action.makes.iter().any(is_header),
-    };
-    let mut tasks: Vec<Task> = program.lanes[id.index()].actions.iter().map(task).collect();
-    for other in lanes.into_iter().filter(|lane| *lane != id.index()) {
-        for action in &program.lanes[other].actions {
-            let on_us = waits(action, other, &makers).into_iter().filter(|(lane, _)| *lane == id.index());
-            for (_, done) in on_us {
-                let wakes = &mut tasks[done as usize - 1].wakes;
-                if !wakes.contains(&other) {
-                    wakes.push(other);
-                }
-            }
-        }
-    }
-    tasks
-}
-
-/// What an action of a lane waits for on the device's other lanes: of each the last that it needs.
-fn waits(action: &Action, lane: usize, makers: &BTreeMap<BufId, (usize, u64)>) -> Vec<(usize, u64)> {
-    let others = action.needs.iter().map(|buf| makers[buf]).filter(|(maker, _)| *maker != lane);
-    let mut waits: BTreeMap<usize, u64> = BTreeMap::new();
-    for (maker, done) in others {
-        let most = waits.entry(maker).or_default();
-        *most = done.max(*most);
-    }
-    waits.into_iter().collect()
 }

@@ -209,7 +209,9 @@ impl<'a> Worker<'a, '_> {
             let start = t * token_stride + what.rows.start - first_row;
             // SAFETY: these rows, or the lane's working memory, are this action's own to write.
             let x = unsafe { data.slice_mut(start..start + what.rows.len()) };
-            add(x, what.biases.map(|b| &b[what.rows.clone()]));
+            if let Some(biases) = what.biases {
+                add(x, &biases[what.rows.clone()]);
+            }
             if what.to != To::Values {
                 self.rotate(x, what.rows.start, row.position);
             }
@@ -356,7 +358,7 @@ impl<'a> Worker<'a, '_> {
             // SAFETY: a lane's working memory and its columns of the residual are its own.
             let (sum, residual) =
                 unsafe { (data.slice(range.clone()), self.views.residual[action.micro.index()].slice_mut(range)) };
-            add(residual, Some(sum));
+            add(residual, sum);
         }
     }
 
@@ -491,8 +493,8 @@ fn within(part: &Range<usize>, start: usize, len: usize) -> Range<usize> {
     clamp(part.start)..clamp(part.end)
 }
 
-fn add(to: &mut [f32], what: Option<&[f32]>) {
-    for (to, what) in to.iter_mut().zip(what.unwrap_or(&[])) {
+pub(super) fn add(to: &mut [f32], what: &[f32]) {
+    for (to, what) in to.iter_mut().zip(what) {
         *to += what;
     }
 }

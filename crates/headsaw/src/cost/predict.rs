@@ -229,7 +229,7 @@ impl<'a> Timed<'a> {
         let count = work::chunks(self.plan, self.stage);
         let mut done = [0.0f64; 5]; // when each part is through with the chunks so far
         for number in 0..count {
-            let heads = work::chunk(&slice.heads, steps.chunk, number);
+            let heads = work::unit_heads(self.plan, slice, number);
             if heads.is_empty() {
                 break;
             }
@@ -256,7 +256,7 @@ impl<'a> Timed<'a> {
     fn gathered_chunks(&self, steps: &HeadSteps) -> f64 {
         let mut seconds = 0.0;
         for number in 0..work::chunks(self.plan, self.stage) {
-            let unit = |slice: &Slice| Unit { number, heads: work::chunk(&slice.heads, steps.chunk, number) };
+            let unit = |slice: &Slice| Unit { number, heads: work::unit_heads(self.plan, slice, number) };
             let heads = |slice: &Slice| -> f64 {
                 let all = steps.cut.parts().iter().flat_map(|part| work::steps_of(part));
                 all.filter(|step| *step != Step::Merge).map(|step| self.unit(slice, step, &unit(slice))).sum()

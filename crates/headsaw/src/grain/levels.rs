@@ -169,7 +169,7 @@ fn chunk(parts: &[Part]) -> Level {
 
 fn steps(case: &Case) -> Vec<Part> {
     let (stage, slice) = (case.held(), case.slice());
-    let heads = work::chunk(&slice.heads, case.chunk(), 0);
+    let heads = work::unit_heads(&case.plan, slice, 0);
     let unit = Unit { number: 0, heads };
     let priced = Priced::new(&case.plan, case.cluster);
     let counter = Counter { plan: &case.plan, stage, slice };

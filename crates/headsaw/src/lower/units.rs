@@ -185,7 +185,7 @@ impl Lowering<'_> {
         let normed = self.norm_units(script, half, NormSite::Attention, first);
         let mut sum = None;
         for number in 0..chunks {
-            let heads = work::chunk(&self.slice(script.base).heads, steps.chunk.max(1), number);
+            let heads = work::unit_heads(self.plan, self.slice(script.base), number);
             let chunk = Chunk { half, unit: Unit { number, heads }, turn: first + number, last: number + 1 == chunks };
             sum = self.chunk_parts(script, steps, &chunk, &normed, sum);
         }
@@ -299,8 +299,7 @@ impl Lowering<'_> {
         let group = model.heads / model.kv_heads;
         let held = self.slice(lane).heads.start;
         let head = (unit.heads.start / group * group).max(held);
-        let size = self.plan.steps.as_ref().map_or(1, |steps| steps.chunk.max(1));
-        let owner = (head - held) / size;
+        let owner = (head - held) / work::chunk_size(self.plan);
         (owner < unit.number).then(|| self.part_of(lane, PlaceKind::Queries, half.micro, half.version, owner))
     }
 

@@ -148,8 +148,7 @@ impl Counter<'_> {
 
     /// (gather) Heads of all devices that come with a chunk.
     fn gathered_heads(&self, number: u32) -> u32 {
-        let Some(steps) = &self.plan.steps else { return self.model().heads };
-        self.stage.slices.iter().map(|slice| part_of(&chunk(&slice.heads, steps.chunk, number))).sum()
+        self.stage.slices.iter().map(|slice| part_of(&unit_heads(self.plan, slice, number))).sum()
     }
 
     fn down(&self, blocks: u64, unit: Option<&Unit>) -> Work {
@@ -239,8 +238,14 @@ pub fn projected_kv_heads(model: &ModelSpec, slice: &Slice, unit: &Unit) -> Rang
     known..heads.end.div_ceil(group).max(known)
 }
 
+/// Heads that go through the steps together; without steps all.
+pub fn chunk_size(plan: &Plan) -> u32 {
+    plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk.max(1))
+}
+
 /// The `number`th chunk of a slice's heads; empty behind the last.
-pub fn chunk(heads: &Range<u32>, size: u32, number: u32) -> Range<u32> {
+pub fn unit_heads(plan: &Plan, slice: &Slice, number: u32) -> Range<u32> {
+    let (heads, size) = (&slice.heads, chunk_size(plan));
     let at = |i: u32| heads.start.saturating_add(i.saturating_mul(size)).min(heads.end);
     at(number)..at(number + 1)
 }
@@ -284,7 +289,7 @@ pub fn workers(plan: &Plan) -> u32 {
 
 /// Chunks of heads that each device of a stage goes through in a layer: as many as the largest slice has.
 pub fn chunks(plan: &Plan, stage: &Stage) -> u32 {
-    let size = plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk.max(1));
+    let size = chunk_size(plan);
     stage.slices.iter().map(|slice| part_of(&slice.heads).div_ceil(size)).max().unwrap_or(1)
 }
 
@@ -313,13 +318,10 @@ pub fn unit_nodes(plan: &Plan, stage: &Stage, slice: &Slice, down: bool) -> Vec<
         let leaf = shard::mlp_leaf(model);
         shard::nodes(shard::mlp_leaves(model), columns.start.div_ceil(leaf)..columns.end.div_ceil(leaf))
     };
-    let size = plan.steps.as_ref().map_or(u32::MAX, |steps| steps.chunk.max(1));
+    let heads = |number: u32| shard::nodes(model.heads, unit_heads(plan, slice, number));
     match down {
         true => (0..pieces(plan, stage)).map(leaves).collect(),
-        false => {
-            let heads = |number: u32| shard::nodes(model.heads, chunk(&slice.heads, size, number));
-            (0..chunks(plan, stage)).map(heads).collect()
-        }
+        false => (0..chunks(plan, stage)).map(heads).collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a trace amounts to, round by round: how long each took, and where the time of its lanes and devices went.
 
-use super::{Rounds, Span, Trace};
-use crate::program::{Op, Program, Role, Step};
+use super::{Rounds, Span, Trace, used};
+use crate::program::{Op, Program, Step};
 use crate::spec::cluster::DeviceId;
 
 /// Steps in the order of a layer; exchanges last.
@@ -204,7 +204,8 @@ pub fn figures(program: &Program, trace: &Trace, windows: &[Window]) -> Vec<Figu
     }
     for (figures, window) in found.iter_mut().zip(windows) {
         figures.seconds = window.end - window.start;
-        figures.bubble = bubble(program, figures);
+        let roles = program.lanes.iter().map(|lane| lane.role);
+        figures.bubble = used(roles.zip(figures.lanes.iter().copied()), figures.seconds).1;
         figures.devices.fill(Spent { waiting: figures.seconds, ..Spent::default() });
     }
     for (device, mut pieces) in pieces.into_iter().enumerate() {
@@ -236,12 +237,4 @@ fn inside<'a>(span: &'a Span, windows: &'a [Window]) -> impl Iterator<Item = (us
         let (start, end) = (span.start.0.max(window.start), span.end.0.min(window.end));
         (start < end).then_some((at, start, end))
     })
-}
-
-fn bubble(program: &Program, figures: &Figures) -> f64 {
-    let used =
-        program.lanes.iter().zip(&figures.lanes).filter(|(lane, busy)| lane.role == Role::Compute && **busy > 0.0);
-    let (lanes, busy) = used.fold((0.0, 0.0), |(lanes, sum), (_, busy)| (lanes + 1.0, sum + busy));
-    let total = lanes * figures.seconds;
-    if total > 0.0 { (1.0 - busy / total).max(0.0) } else { 0.0 }
 }

@@ -111,9 +111,16 @@ impl Trace {
             let seconds = inside.end.0.min(end.0) - inside.start.0.max(start.0);
             busy[inside.lane as usize] += Seconds(seconds.max(0.0));
         }
-        let used = self.lanes.iter().zip(&busy).filter(|(lane, busy)| lane.role == Role::Compute && busy.0 > 0.0);
-        let (lanes, busy) = used.fold((0u32, Seconds(0.0)), |(lanes, sum), (_, busy)| (lanes + 1, sum + *busy));
-        let total = span.0 * f64::from(lanes);
-        Occupancy { span, busy, bubble: if total > 0.0 { (1.0 - busy.0 / total).max(0.0) } else { 0.0 } }
+        let (busy, bubble) = used(self.lanes.iter().map(|lane| lane.role).zip(busy.iter().map(|busy| busy.0)), span.0);
+        Occupancy { span, busy: Seconds(busy), bubble }
     }
+}
+
+/// Of lanes with their busy seconds: those of the compute lanes that do anything, and the share of their time, so many
+/// seconds each, that they are idle; 0 where there is no time.
+fn used(lanes: impl Iterator<Item = (Role, f64)>, seconds: f64) -> (f64, f64) {
+    let used = lanes.filter(|(role, busy)| *role == Role::Compute && *busy > 0.0);
+    let (lanes, busy) = used.fold((0.0, 0.0), |(lanes, sum), (_, busy)| (lanes + 1.0, sum + busy));
+    let total = seconds * lanes;
+    (busy, if total > 0.0 { (1.0 - busy / total).max(0.0) } else { 0.0 })
 }

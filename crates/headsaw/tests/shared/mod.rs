@@ -1,4 +1,5 @@
 //! What several tests begin with.
 
 pub mod eight;
+pub mod hostile;
 pub mod plans;
