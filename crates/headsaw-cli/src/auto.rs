@@ -139,25 +139,10 @@ impl Auto {
 
     /// `auto: gather heads, 2 at a time; predicted: reduce none 602 ms, gather heads 341 ms`.
     fn words(&self) -> String {
-        let name = |one: &Tried| format!("{} {}", exchange_word(one.exchange), overlap_word(one.overlap));
+        let name = |one: &Tried| format!("{} {}", one.exchange.name(), one.overlap.name());
         let chunk = self.taken.chunk.map_or("".into(), |chunk| format!(", {chunk} at a time"));
         let others = self.tried.iter().map(|one| format!("{} {}", name(one), si(one.seconds, "s")));
         format!("auto: {}{chunk}; predicted: {}", name(&self.taken), others.collect::<Vec<_>>().join(", "))
-    }
-}
-
-fn exchange_word(exchange: Exchange) -> &'static str {
-    match exchange {
-        Exchange::Reduce => "reduce",
-        Exchange::Gather => "gather",
-    }
-}
-
-fn overlap_word(overlap: Overlap) -> &'static str {
-    match overlap {
-        Overlap::None => "none",
-        Overlap::Heads => "heads",
-        Overlap::Tokens => "tokens",
     }
 }
 

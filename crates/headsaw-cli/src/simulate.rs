@@ -235,17 +235,9 @@ fn cut_words(forecast: &Forecast) -> String {
     words += &format!("; {}", plan.workload.numerics.activations.precision().name());
     if let Some(steps) = &plan.steps {
         let heads = counted(u64::from(steps.chunk.min(heads_of_a_device(plan))), "head");
-        words += &format!("; {}, {heads} at a time, overlap {}", steps.cut, name(steps.overlap));
+        words += &format!("; {}, {heads} at a time, overlap {}", steps.cut, steps.overlap.name());
     }
     words
-}
-
-fn name(overlap: Overlap) -> &'static str {
-    match overlap {
-        Overlap::None => "none",
-        Overlap::Heads => "heads",
-        Overlap::Tokens => "tokens",
-    }
 }
 
 fn work_words(forecast: &Forecast) -> String {
@@ -391,7 +383,7 @@ fn overlaps_table(forecast: &Forecast, overlaps: &[Tried]) -> Table {
             Ok(one) => ([one.micro_batches.to_string(), si(one.seconds, "s"), percent(one.bubble)], mark(one, chosen)),
             Err(unfit) => (["–".into(), "–".into(), "–".into()], why_not(unfit)),
         };
-        table.row([vec![name(*overlap).into()], figures.to_vec(), vec![mark]].concat());
+        table.row([vec![overlap.name().into()], figures.to_vec(), vec![mark]].concat());
     }
     table
 }

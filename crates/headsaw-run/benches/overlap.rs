@@ -224,5 +224,5 @@ fn parts(ways: &[Way]) {
 
 fn name(way: &Way) -> String {
     let chunk = way.chunk.map_or("".into(), |chunk| format!(", {chunk} at a time"));
-    format!("{:?}{chunk}", way.overlap).to_lowercase()
+    format!("{}{chunk}", way.overlap.name())
 }

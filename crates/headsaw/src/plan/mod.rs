@@ -106,6 +106,16 @@ pub enum Exchange {
     Gather,
 }
 
+impl Exchange {
+    /// Its name in flags and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Exchange::Reduce => "reduce",
+            Exchange::Gather => "gather",
+        }
+    }
+}
+
 /// Which micro-batch a device takes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -231,6 +231,17 @@ pub enum Overlap {
     Tokens,
 }
 
+impl Overlap {
+    /// Its name in flags and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Overlap::None => "none",
+            Overlap::Heads => "heads",
+            Overlap::Tokens => "tokens",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
