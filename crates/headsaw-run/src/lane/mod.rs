@@ -2,9 +2,12 @@
 //!
 //! The twin of the core's simulator: it follows the program and infers nothing.
 
+mod attention;
 mod collect;
 mod grow;
 mod header;
+mod mlp;
+mod norm;
 mod record;
 mod steps;
 mod tasks;
@@ -256,7 +259,7 @@ impl<'a, 'c> Worker<'a, 'c> {
             scratch: Scratch::new(blocks, model.head_width as usize),
             growth: [false, true].map(|down| Growth::new(run.plan, stage, lane.device, down, &shared.views)),
             squares: vec![0.0; model.width.div_ceil(32) as usize],
-            tile: vec![0.0; steps::TILE * model.head_width as usize],
+            tile: vec![0.0; attention::TILE * model.head_width as usize],
             next: Header::with_room(run.plan.workload.rows() as usize),
             next_for: None,
             round: 0,
