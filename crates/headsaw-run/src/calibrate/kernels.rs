@@ -13,10 +13,14 @@ use std::time::Instant;
 
 const WEIGHTS: [Dtype; 5] = [Dtype::Q4_1, Dtype::Q8_0, Dtype::F16, Dtype::Bf16, Dtype::F32];
 /// Kernels take 8, 4, 2 or 1 tokens at a time; with many, activations and products leave the nearest cache.
-const TOKENS: [usize; 6] = [1, 2, 4, 8, 64, 512];
-/// Rows and columns of a matrix: in each type it fits in a core's own cache.
-const ROWS: usize = 128;
+const TOKENS: [usize; 6] = [1, 2, 4, 8, PROMPT, 512];
+const PROMPT: usize = 64;
+/// Columns of a matrix.
 const DEPTH: usize = 1024;
+/// Bytes of a matrix that fits in a core's own cache; few tokens are multiplied with one.
+const SMALL: usize = 3 << 17;
+/// Bytes of one that does not: the tokens of a prompt, tile by tile, are multiplied with what comes from further away.
+const LARGE: usize = 3 << 19;
 
 /// Queries that share K and V; the last is a tile of a prompt.
 const QUERIES: [usize; 7] = [1, 2, 3, 4, 5, 8, TILE];
@@ -40,16 +44,23 @@ pub(super) fn products(compute: &dyn Compute, lay_per_second: f64, rounds: &mut 
     let mut x = Activations::new(compute, TOKENS[TOKENS.len() - 1], DEPTH);
     let mut points = Vec::new();
     for weights in WEIGHTS {
-        let matrix = matrix(compute, weights, ROWS, DEPTH);
+        let [small, large] = [SMALL, LARGE].map(|bytes| matrix(compute, weights, rows(weights, bytes), DEPTH));
         for tokens in TOKENS {
-            let seconds = product(compute, &matrix, &mut x, tokens, rounds);
+            let matrix = if tokens < PROMPT { &small } else { &large };
+            let seconds = product(compute, matrix, &mut x, tokens, rounds);
             let laid = (tokens * DEPTH) as f64 / lay_per_second;
-            let flops = (2 * tokens * ROWS * DEPTH) as f64;
+            let flops = (2 * tokens * matrix.rows() * DEPTH) as f64;
             let rate = flops / (seconds - laid).max(seconds / 2.0);
             points.push(ProductPoint { weights, tokens: tokens as u32, flops_per_second: FlopsPerSecond(rate) });
         }
     }
     points
+}
+
+/// Whole panels of so many bytes.
+fn rows(weights: Dtype, bytes: usize) -> usize {
+    let row = DEPTH / weights.block() as usize * weights.block_bytes() as usize;
+    bytes / row / PANEL * PANEL
 }
 
 /// Seconds of a product over a tree of leaves of two blocks, as heads of 64 columns make it.
@@ -88,25 +99,24 @@ struct Prompt {
 
 impl Prompt {
     fn new(compute: &dyn Compute) -> Prompt {
-        let matrix = matrix(compute, Dtype::Q8_0, ROWS, DEPTH);
-        let tokens = TOKENS[TOKENS.len() - 1];
+        let matrix = matrix(compute, Dtype::Q8_0, rows(Dtype::Q8_0, LARGE), DEPTH);
+        let tokens = PROMPT;
         Prompt {
             leaves: leaves(matrix.blocks(), 2),
             scratch: Scratch::new(matrix.blocks(), WIDTH),
             x: Activations::new(compute, tokens, DEPTH),
-            out: vec![0.0; tokens * ROWS],
+            out: vec![0.0; tokens * matrix.rows()],
             matrix,
         }
     }
 
     /// Seconds of some of them in a row, long enough that it does not matter who begins first.
     fn seconds(&mut self, compute: &dyn Compute) -> f64 {
-        let tokens = TOKENS[TOKENS.len() - 1];
         let begun = Instant::now();
         for _ in 0..PROMPTS {
-            let out = Out { data: Shared::from_mut(&mut self.out), node_stride: 0, token_stride: ROWS, first_row: 0 };
-            let panels = 0..self.matrix.panels();
-            compute.matmul(&self.matrix, &self.x.acts(), 0..tokens, panels, &self.leaves, out, &mut self.scratch);
+            let (rows, panels) = (self.matrix.rows(), 0..self.matrix.panels());
+            let out = Out { data: Shared::from_mut(&mut self.out), node_stride: 0, token_stride: rows, first_row: 0 };
+            compute.matmul(&self.matrix, &self.x.acts(), 0..PROMPT, panels, &self.leaves, out, &mut self.scratch);
         }
         begun.elapsed().as_secs_f64()
     }
@@ -114,13 +124,13 @@ impl Prompt {
 
 /// Two products of which one has one panel tell what laying out takes.
 fn lay(compute: &dyn Compute, rounds: &mut Rounds) -> f64 {
-    let tokens = 64;
-    let mut x = Activations::new(compute, tokens, DEPTH);
+    let mut x = Activations::new(compute, PROMPT, DEPTH);
+    let many = rows(Dtype::Q4_1, SMALL);
     let [one, all] =
-        [PANEL, ROWS].map(|rows| product(compute, &matrix(compute, Dtype::Q4_1, rows, DEPTH), &mut x, tokens, rounds));
-    let panels = (ROWS / PANEL) as f64;
+        [PANEL, many].map(|rows| product(compute, &matrix(compute, Dtype::Q4_1, rows, DEPTH), &mut x, PROMPT, rounds));
+    let panels = (many / PANEL) as f64;
     let laid = (panels * one - all) / (panels - 1.0);
-    (tokens * DEPTH) as f64 / laid.max(one / 100.0)
+    (PROMPT * DEPTH) as f64 / laid.max(one / 100.0)
 }
 
 /// Numbers that are no NaN in any type.
