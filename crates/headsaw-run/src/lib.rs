@@ -1,6 +1,7 @@
 //! Runs a cut Transformer for real: weights, bit-stable kernels, lanes, transports.
 
 pub mod calibrate;
+pub mod chat;
 pub mod compute;
 pub mod demo;
 mod device;

@@ -50,6 +50,9 @@ pub struct Tokenizer {
     before: Vec<u32>,
     after: Vec<u32>,
     ends: Vec<u32>,
+    /// How the tokens at the beginning and the end of a text are written, for chat templates; empty where there is none.
+    bos: String,
+    eos: String,
     chat_template: Option<String>,
 }
 
@@ -81,6 +84,27 @@ impl Tokenizer {
     ///
     /// Bytes that the vocabulary cannot express are left out, as llama.cpp and the `tokenizers` crate do.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
+        let ids = self.encode_sections(text, special, Cow::Borrowed)?;
+        let before = if ids.starts_with(&self.before) { &[][..] } else { &self.before };
+        Ok([before, &ids, &self.after].concat())
+    }
+
+    /// The tokens of `text` and no others. Special tokens written out become those tokens; what lies between is taken as
+    /// `plain` makes it.
+    pub(crate) fn encode_pieces<'a>(
+        &self,
+        text: &'a str,
+        plain: impl Fn(&'a str) -> Cow<'a, str>,
+    ) -> Result<Vec<u32>, Error> {
+        self.encode_sections(text, true, plain)
+    }
+
+    fn encode_sections<'a>(
+        &self,
+        text: &'a str,
+        special: bool,
+        plain: impl Fn(&'a str) -> Cow<'a, str>,
+    ) -> Result<Vec<u32>, Error> {
         if text.len() > TEXT_BYTES_MAX {
             let what = format!("a text of {} bytes; at most {TEXT_BYTES_MAX} are cut into tokens", text.len());
             return Err(Error::absent(&self.name, what));
@@ -94,13 +118,12 @@ impl Tokenizer {
                     start_of_section = self.space_prefix == SpacePrefix::Always;
                 }
                 vocab::Section::Text(text) => {
-                    self.encode_section(text, start_of_section, &mut ids);
+                    self.encode_section(&plain(text), start_of_section, &mut ids);
                     start_of_section = false;
                 }
             }
         }
-        let before = if ids.starts_with(&self.before) { &[][..] } else { &self.before };
-        Ok([before, &ids, &self.after].concat())
+        Ok(ids)
     }
 
     fn encode_section(&self, text: &str, start: bool, ids: &mut Vec<u32>) {
@@ -154,6 +177,34 @@ impl Tokenizer {
     /// The model's chat template, in Jinja.
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
+    }
+
+    /// The file that it comes from, for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How the tokens at the beginning and at the end of a text are written; empty where there is none.
+    pub(crate) fn ends_of_texts(&self) -> (&str, &str) {
+        (&self.bos, &self.eos)
+    }
+
+    /// The special tokens that are written in `text`.
+    pub(crate) fn specials_in(&self, text: &str) -> impl Iterator<Item = u32> {
+        self.vocab.sections(text, true).into_iter().filter_map(|section| match section {
+            vocab::Section::Special(id) => Some(id),
+            vocab::Section::Text(_) => None,
+        })
+    }
+
+    /// The token is a sign for the model and no text, or ends one.
+    pub(crate) fn is_sign(&self, id: u32) -> bool {
+        self.vocab.kind(id) == Some(Kind::Control) || self.ends.contains(&id)
+    }
+
+    /// `text` starts with a special token that `counts`, or is the beginning of one.
+    pub(crate) fn begins_special(&self, text: &str, counts: impl Fn(u32) -> bool) -> bool {
+        self.vocab.begins_special(text, counts)
     }
 
     /// The token written `text`, special tokens included.

@@ -128,6 +128,8 @@ fn plain(keys: &Keys, vocab: Vocab, units: Units, merges: Merges) -> Tokenizer {
         before: vec![],
         after: vec![],
         ends: vec![],
+        bos: String::new(),
+        eos: String::new(),
         chat_template: None,
     }
 }
@@ -150,6 +152,10 @@ fn finish(keys: &Keys, mut tokenizer: Tokenizer, bos: bool, space: bool) -> Resu
     ends.sort_unstable();
     ends.dedup();
     tokenizer.ends = ends;
+    let written = |id: Option<u32>| {
+        id.map_or(String::new(), |id| String::from_utf8_lossy(tokenizer.vocab.piece(id)).into_owned())
+    };
+    [tokenizer.bos, tokenizer.eos] = [written(id("bos")?), written(id("eos")?)];
     tokenizer.chat_template = keys.text("chat_template")?.map(String::from);
     Ok(tokenizer)
 }

@@ -113,6 +113,8 @@ fn build(file: &str, json: File, rows: u32) -> Result<Tokenizer, Error> {
         before,
         after,
         ends: vec![],
+        bos: String::new(),
+        eos: String::new(),
         chat_template: None,
     })
 }
@@ -244,6 +246,7 @@ fn template(file: &str, processor: &Value, vocab: &Vocab) -> Result<(Vec<u32>, V
 fn beside(dir: &Path, tokenizer: &mut Tokenizer) -> Result<(), Error> {
     #[derive(Deserialize, Default)]
     struct Config {
+        bos_token: Option<Box<RawValue>>,
         eos_token: Option<Box<RawValue>>,
         eos_token_id: Option<Box<RawValue>>,
         chat_template: Option<Box<RawValue>>,
@@ -263,9 +266,13 @@ fn beside(dir: &Path, tokenizer: &mut Tokenizer) -> Result<(), Error> {
         ends.extend(end_ids(&file, &part(&file, "eos_token_id", &config.eos_token_id)?, tokenizer)?);
     }
     let (file, config) = read("tokenizer_config.json")?;
-    let end = part(&file, "eos_token", &config.eos_token)?;
-    let text = end.as_str().or_else(|| end["content"].as_str());
-    ends.extend(text.and_then(|text| tokenizer.token(text)));
+    let token = |key: &str, raw: &Option<Box<RawValue>>| -> Result<String, Error> {
+        let token = part(&file, key, raw)?;
+        Ok(token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().into())
+    };
+    tokenizer.bos = token("bos_token", &config.bos_token)?;
+    tokenizer.eos = token("eos_token", &config.eos_token)?;
+    ends.extend(tokenizer.token(&tokenizer.eos));
     ends.sort_unstable();
     ends.dedup();
     tokenizer.ends = ends;

@@ -146,9 +146,32 @@ impl Vocab {
         sections
     }
 
-    /// The longest special token that `text` starts with: the ordered list is narrowed byte by byte.
+    /// The longest special token that `text` starts with.
     fn longest_special(&self, text: &[u8], control: bool) -> Option<u32> {
+        let usable = |id| control || self.kind(id) == Some(Kind::UserDefined);
         let mut found = None;
+        self.narrow(text, |range, len| {
+            let mut exact = range.iter().copied().take_while(|&id| self.piece(id).len() == len);
+            found = exact.find(|&id| usable(id)).or(found);
+            true
+        });
+        found
+    }
+
+    /// `text` starts with a special token that `counts`, or is the beginning of one.
+    pub(crate) fn begins_special(&self, text: &str, counts: impl Fn(u32) -> bool) -> bool {
+        let whole = |range: &[u32], len| range.iter().any(|&id| self.piece(id).len() == len && counts(id));
+        let mut found = false;
+        let left = self.narrow(text.as_bytes(), |range, len| {
+            found = whole(range, len);
+            !found
+        });
+        found || left.iter().any(|&id| counts(id))
+    }
+
+    /// Narrows the ordered list byte by byte to the special tokens that start as `text` does. `each` sees those that start
+    /// with its first `len` bytes, the token of just these bytes first, and says whether to go on. What is left at the end.
+    fn narrow(&self, text: &[u8], mut each: impl FnMut(&[u32], usize) -> bool) -> &[u32] {
         let mut range = &self.specials[..];
         for len in 1..=text.len() {
             let prefix = &text[..len];
@@ -159,13 +182,10 @@ impl Vocab {
             let from = range.partition_point(|id| head(id) < prefix);
             let to = from + range[from..].partition_point(|id| head(id) == prefix);
             range = &range[from..to];
-            if range.is_empty() {
+            if range.is_empty() || !each(range, len) {
                 break;
             }
-            let exact = range.iter().take_while(|&&id| self.piece(id).len() == len);
-            let usable = exact.copied().find(|&id| control || self.kind(id) == Some(Kind::UserDefined));
-            found = usable.or(found);
         }
-        found
+        range
     }
 }
