@@ -42,6 +42,12 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
+/// Prints one JSON object as one line, for a verb that prints several.
+pub fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(Failure::failed)?;
+    print(&(text + "\n"))
+}
+
 /// Where a verb's own words go: to stdout, unless that is kept for JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {

@@ -20,6 +20,11 @@ pub struct PromptArgs {
 const BYTES_MAX: u64 = 64 << 20;
 
 impl PromptArgs {
+    /// No prompt is named, nor where to read some.
+    pub fn is_empty(&self) -> bool {
+        self.prompt.is_empty() && self.prompts.is_none()
+    }
+
     /// All prompts, those of `-p` first.
     pub fn read(&self) -> Result<Vec<String>, Failure> {
         let from_file = self.prompts.as_deref();

@@ -1,11 +1,89 @@
 //! What a run did, for people and for scripts.
 
+use crate::auto::Auto;
+use crate::cut::CutJson;
 use crate::output::hex;
 use crate::table::{Table, facts};
 use headsaw::units::Bytes;
-use headsaw_run::generate::{DeviceReport, Finish, Phase, Report};
+use headsaw_run::generate::{DeviceReport, Finish, Output, Phase, Report};
 use serde::Serialize;
 use std::ops::Range;
+
+/// What a script wants to know of a run before there is any output.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// How it is cut.
+    pub cut: CutJson,
+    /// What was chosen where the flags left it open.
+    pub auto: Option<Auto>,
+    /// What computes.
+    pub kernels: &'a str,
+}
+
+/// What `run --json` prints.
+#[derive(Debug, Serialize)]
+pub struct RunJson<'a> {
+    model: &'a str,
+    cut: &'a CutJson,
+    auto: Option<&'a Auto>,
+    kernels: &'a str,
+    outputs: Vec<OutputJson<'a>>,
+    logits_digest: String,
+    prefill: PhaseJson,
+    decode: PhaseJson,
+    devices: Vec<DeviceJson>,
+}
+
+impl<'a> RunJson<'a> {
+    /// A run that is over.
+    pub fn of(
+        setup: &'a Setup,
+        outputs: Vec<OutputJson<'a>>,
+        report: &Report,
+        devices: &[DeviceReport],
+    ) -> RunJson<'a> {
+        RunJson {
+            model: setup.model,
+            cut: &setup.cut,
+            auto: setup.auto.as_ref(),
+            kernels: setup.kernels,
+            outputs,
+            logits_digest: hex(&report.logits_digest),
+            prefill: report.prefill.into(),
+            decode: report.decode.into(),
+            devices: devices_json(devices),
+        }
+    }
+}
+
+/// A prompt and what followed it.
+#[derive(Debug, Serialize)]
+pub struct OutputJson<'a> {
+    prompt: &'a str,
+    prompt_tokens: &'a [u32],
+    prompt_tokens_reused: usize,
+    tokens: &'a [u32],
+    text: &'a str,
+    logits_digest: String,
+    finish_reason: &'static str,
+}
+
+impl<'a> OutputJson<'a> {
+    /// As people wrote it, as the model saw it, and what it made of it.
+    pub fn of(prompt: &'a str, prompt_tokens: &'a [u32], output: &'a Output, text: &'a str) -> OutputJson<'a> {
+        OutputJson {
+            prompt,
+            prompt_tokens,
+            prompt_tokens_reused: output.reused,
+            tokens: &output.tokens,
+            text,
+            logits_digest: hex(&output.logits_digest),
+            finish_reason: finish_word(output.finish),
+        }
+    }
+}
 
 /// Tokens and the time they took.
 #[derive(Debug, Serialize)]

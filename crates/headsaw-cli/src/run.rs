@@ -1,6 +1,8 @@
 //! `headsaw run`: prompts through a cut model.
 
 use crate::auto::Auto;
+use crate::chat::{Chat, ChatArgs};
+use crate::converse::Talk;
 use crate::cut::{CutArgs, CutJson, Demand};
 use crate::engine::{self, ComputeArgs};
 use crate::error::Failure;
@@ -8,19 +10,18 @@ use crate::foretell::{Expected, Ground};
 use crate::form;
 use crate::interrupt::{self, Cleanly};
 use crate::model::Model;
-use crate::output::{self, BOLD, hex, print, print_json, say, styled};
+use crate::output::{self, BOLD, print, print_json, say, styled};
 use crate::place::ClusterArgs;
 use crate::progress::Progress;
 use crate::prompts::{self, PromptArgs};
-use crate::report::{DeviceJson, PhaseJson, devices_json, finish_word, summary};
+use crate::report::{OutputJson, RunJson, Setup, summary};
 use crate::stream::Text;
 use headsaw::plan::Plan;
 use headsaw::trace::{FORMAT, TraceFile};
 use headsaw_run::generate::{Event, Flow, Options, Recorded, Report};
 use headsaw_run::sample::Sampling;
 use headsaw_run::tokenizer::Tokenizer;
-use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Run prompts through a cut model
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
   headsaw run model.gguf -p 'Once upon a time' -n 64 --tp 3 --pp 2 --json
   headsaw run model.gguf -p 'Once upon a time' --tp 2 --link 1Gbit/s,50us --exchange auto
   headsaw run model.gguf --prompts questions.txt --temperature 0.7 --seed 1
+  headsaw run model.gguf --chat --system 'Answer in one sentence.'
   echo 'The capital of France is' | headsaw run model.gguf -p - --stop '\\n' -n 16")]
 pub struct Args {
     /// GGUF file or Hugging Face folder; demo is the model inside headsaw
@@ -41,7 +43,9 @@ pub struct Args {
     cluster: ClusterArgs,
     #[command(flatten)]
     prompts: PromptArgs,
-    /// Tokens to generate for each prompt [default: 128, or what the context has room for]
+    #[command(flatten)]
+    chat: ChatArgs,
+    /// Tokens to generate for each prompt [default: 128, with --chat 512, or what the context has room for]
     #[arg(short = 'n', long, help_heading = "Generation", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tokens: Option<u32>,
     #[command(flatten)]
@@ -84,32 +88,13 @@ struct SamplingArgs {
 }
 
 const TOKENS: u32 = 128;
+/// An answer ends by itself, most often.
+const ANSWER_TOKENS: u32 = 512;
+/// Tokens of a conversation, where nobody says how long it gets.
+const CONVERSATION: u32 = 4096;
 
 /// Actions of each lane that a trace keeps.
 const TRACED: usize = 1 << 16;
-
-#[derive(Serialize)]
-struct Json<'a> {
-    model: &'a str,
-    cut: CutJson,
-    auto: Option<Auto>,
-    kernels: &'a str,
-    outputs: Vec<OutputJson<'a>>,
-    logits_digest: String,
-    prefill: PhaseJson,
-    decode: PhaseJson,
-    devices: Vec<DeviceJson>,
-}
-
-#[derive(Serialize)]
-struct OutputJson<'a> {
-    prompt: &'a str,
-    prompt_tokens: &'a [u32],
-    tokens: &'a [u32],
-    text: &'a str,
-    logits_digest: String,
-    finish_reason: &'static str,
-}
 
 /// Prompts as people and as the model see them, and the texts that follow.
 struct Work {
@@ -119,21 +104,28 @@ struct Work {
     stops: Vec<String>,
 }
 
-/// Runs the prompts.
+/// Runs the prompts, or a conversation.
 pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
+    if args.chat.chat && args.prompts.is_empty() {
+        return talk(args, json);
+    }
     let prompts = args.prompts.read()?;
     args.logits.as_deref().map_or(Ok(()), output::writable)?;
     args.trace.as_deref().map_or(Ok(()), |path| form::check("--trace", path))?;
     let model = Model::find(&args.model)?;
     let file = engine::weights(&model)?;
     let tokenizer = Tokenizer::from_model(file).map_err(Failure::input)?;
-    let ids = prompts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<Vec<_>, _>>();
-    let work = Work { ids: ids.map_err(Failure::input)?, tokenizer, prompts, stops: stops(&args.stop)? };
+    let chat = args.chat.find(&model, &tokenizer)?;
+    let ids = ids(&tokenizer, chat.as_ref(), &prompts)?;
+    if chat.is_none() && tokenizer.chat_template().is_some() && !json && io::stderr().is_terminal() {
+        say("note: this model was taught to talk: --chat asks it as it expects to be asked\n");
+    }
+    let work = Work { ids, tokenizer, prompts, stops: stops(&args.stop)? };
     let ground = Ground::find(&args.cluster, &args.cut)?;
     let (plan, tokens, auto) = plan(args, &model, &work, &ground)?;
     let plan = engine::runnable(plan);
     let trace = args.trace.is_some().then_some(TRACED);
-    let options = Options { links: ground.links(), trace, ..options(args, tokens, &work)? };
+    let options = Options { links: ground.links(), trace, ..options(args, tokens, &work.tokenizer)? };
     let compute = args.compute.compute()?;
     let kernels = compute.name();
     let mut engine = engine::load(file, &plan, compute)?;
@@ -145,17 +137,8 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let texts = show.end()?;
     say(&summary(&report, &engine.devices()));
     if json {
-        print_json(&Json {
-            model: &plan.model.name,
-            cut: CutJson::of(&plan).over(ground.link()),
-            auto,
-            kernels,
-            outputs: outputs(&work, &report, &texts),
-            logits_digest: hex(&report.logits_digest),
-            prefill: report.prefill.into(),
-            decode: report.decode.into(),
-            devices: devices_json(&engine.devices()),
-        })?;
+        let setup = Setup { model: &plan.model.name, cut: CutJson::of(&plan).over(ground.link()), auto, kernels };
+        print_json(&RunJson::of(&setup, outputs(&work, &report, &texts), &report, &engine.devices()))?;
     }
     if let Some(path) = &args.logits {
         output::write_file(path, |file| write_logits(file, &report, plan.model.vocab))?;
@@ -164,6 +147,43 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
         write_trace(path, recorded, &plan, &ground)?;
     }
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// The prompts' tokens, as they are or as the chat template has them.
+fn ids(tokenizer: &Tokenizer, chat: Option<&Chat>, prompts: &[String]) -> Result<Vec<Vec<u32>>, Failure> {
+    let ids = |text: &String| match chat {
+        Some(chat) => chat.ask(tokenizer, text),
+        None => tokenizer.encode(text, true).map_err(Failure::input),
+    };
+    prompts.iter().map(ids).collect()
+}
+
+/// Holds a conversation over standard input.
+fn talk(args: &Args, json: bool) -> Result<(), Failure> {
+    if args.logits.is_some() || args.trace.is_some() {
+        return Err(Failure::input("--logits, --trace: of one run, not of a conversation: give --prompt with --chat"));
+    }
+    let model = Model::find(&args.model)?;
+    let file = engine::weights(&model)?;
+    let tokenizer = Tokenizer::from_model(file).map_err(Failure::input)?;
+    let chat = args.chat.find(&model, &tokenizer)?.expect("asked for");
+    let stops = stops(&args.stop)?;
+    let ground = Ground::find(&args.cluster, &args.cut)?;
+    let base = args.cut.base(&model)?;
+    let room = args.cut.room(&model, base.as_ref());
+    let context = if args.cut.context.is_some() || base.is_some() { room } else { room.min(CONVERSATION) };
+    let demand = Demand { sequences: 1, prompt: context, context };
+    let tokens = args.tokens.unwrap_or(ANSWER_TOKENS);
+    let expected = Expected { sequences: 1, prompt: context / 8, tokens: context / 8, past: context / 2 };
+    let (plan, auto) = ground.plan(&args.cut, expected, |cut| cut.plan(&model, base.clone(), Some(demand)))?;
+    let plan = engine::runnable(plan);
+    let options = Options { links: ground.links(), ..options(args, tokens, &tokenizer)? };
+    let compute = args.compute.compute()?;
+    let kernels = compute.name();
+    let engine = engine::load(file, &plan, compute)?;
+    let setup = Setup { model: &plan.model.name, cut: CutJson::of(&plan).over(ground.link()), auto, kernels };
+    let json = json.then_some(&setup);
+    Talk { chat: &chat, tokenizer: &tokenizer, engine, options, stops: &stops, json }.hold()
 }
 
 /// Writes what the lanes wrote down; of a long run the newest rounds.
@@ -189,15 +209,7 @@ fn write_trace(path: &Path, recorded: &Recorded, plan: &Plan, ground: &Ground) -
 
 fn outputs<'a>(work: &'a Work, report: &'a Report, texts: &'a [Text]) -> Vec<OutputJson<'a>> {
     let all = work.prompts.iter().zip(&work.ids).zip(&report.outputs).zip(texts);
-    all.map(|(((prompt, prompt_tokens), output), text)| OutputJson {
-        prompt,
-        prompt_tokens,
-        tokens: &output.tokens,
-        text: text.text(),
-        logits_digest: hex(&output.logits_digest),
-        finish_reason: finish_word(output.finish),
-    })
-    .collect()
+    all.map(|(((prompt, ids), output), text)| OutputJson::of(prompt, ids, output, text.text())).collect()
 }
 
 /// `\n`, `\t` and `\\` in stop texts.
@@ -226,7 +238,8 @@ fn plan(args: &Args, model: &Model, work: &Work, ground: &Ground) -> Result<(Pla
     }
     // The last token needs no place: nothing comes after it.
     let most = (room - longest + 1) as u32;
-    let tokens = args.tokens.unwrap_or(TOKENS.min(most));
+    let usual = if args.chat.chat { ANSWER_TOKENS } else { TOKENS };
+    let tokens = args.tokens.unwrap_or(usual.min(most));
     if tokens > most {
         return Err(Failure::Input(format!(
             "-n {tokens}: after a prompt of {longest} tokens the context of {room} has room for {most}"
@@ -240,13 +253,13 @@ fn plan(args: &Args, model: &Model, work: &Work, ground: &Ground) -> Result<(Pla
     Ok((plan, tokens, auto))
 }
 
-fn options(args: &Args, tokens: u32, work: &Work) -> Result<Options, Failure> {
+fn options(args: &Args, tokens: u32, tokenizer: &Tokenizer) -> Result<Options, Failure> {
     let SamplingArgs { temperature, top_k, top_p, seed } = args.sampling;
     let sampling = Sampling { temperature, top_k, top_p, seed };
     sampling.check().map_err(|e| Failure::Input(format!("--{e}")))?;
     Ok(Options {
         sampling,
-        stop_ids: if args.ignore_eos { Vec::new() } else { work.tokenizer.eos().to_vec() },
+        stop_ids: if args.ignore_eos { Vec::new() } else { tokenizer.eos().to_vec() },
         keep_logits: args.logits.is_some(),
         ..Options::greedy(tokens as usize)
     })

@@ -1,5 +1,7 @@
 //! The real binary, as people and scripts use it.
 
+#[path = "cli/chat.rs"]
+mod chat;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/edited.rs"]

@@ -39,6 +39,8 @@ pub struct Engine {
     rotations: Rotations,
     devices: BTreeMap<DeviceId, DeviceWeights>,
     memory: BTreeMap<DeviceId, DeviceMemory>,
+    /// For each sequence of the KV cache the tokens that lie there.
+    kept: Vec<Vec<u32>>,
 }
 
 impl Engine {
@@ -58,7 +60,7 @@ impl Engine {
         let rotations = Rotations::new(rope, file.rope_divisors(), plan.workload.context);
         let devices = load(file, plan, &*compute, held.values().map(|memory| memory.weights).sum(), progress)?;
         let memory = places(plan, &program);
-        Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory })
+        Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory, kept: nothing(plan) })
     }
 
     /// The same weights under a plan that gives each device the same slices and sequences the same room, and may differ
@@ -81,7 +83,7 @@ impl Engine {
         let Engine { compute, rotations, devices, memory, .. } = self;
         drop(memory); // before there is other
         let memory = places(plan, &program);
-        Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory })
+        Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory, kept: nothing(plan) })
     }
 
     /// The plan that is run.
@@ -118,7 +120,8 @@ impl Engine {
         on_event: &mut (dyn FnMut(Event) -> Flow + Send),
     ) -> Result<Report, RunError> {
         self.check_prompts(prompts, options)?;
-        let mut driver = Driver::new(&self.plan, prompts, options, on_event);
+        let kept = std::mem::replace(&mut self.kept, nothing(&self.plan)); // a run that fails leaves nothing that is known
+        let mut driver = Driver::new(&self.plan, prompts, options, &kept, on_event);
         let run = Run {
             program: &self.program,
             plan: &self.plan,
@@ -131,6 +134,7 @@ impl Engine {
             links: &options.links,
         };
         let recorded = lane::run(&run, &mut driver)?;
+        self.kept = driver.held();
         Ok(Report { recorded, ..driver.report() })
     }
 
@@ -175,4 +179,9 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What an empty KV cache holds.
+fn nothing(plan: &Plan) -> Vec<Vec<u32>> {
+    vec![Vec::new(); plan.workload.sequences as usize]
 }

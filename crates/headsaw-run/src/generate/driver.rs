@@ -10,8 +10,10 @@ use std::time::Instant;
 /// A prompt and what has become of it.
 struct Sequence<'p> {
     prompt: &'p [u32],
-    /// Tokens of the prompt that were sent into the model.
+    /// Tokens of the prompt that were sent into the model, or lay in the cache.
     sent: usize,
+    /// Of these, tokens that lay in the cache.
+    reused: usize,
     tokens: Vec<u32>,
     /// The last token was picked and not sent yet.
     pending: bool,
@@ -26,6 +28,19 @@ impl Sequence<'_> {
     }
 }
 
+/// What lies in a sequence of the KV cache: the first tokens of a prompt and of what followed it.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    prompt: usize,
+    /// Tokens that have been all the way through the model.
+    tokens: usize,
+}
+
+/// Tokens that both begin with.
+fn shared(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
 /// Decides what each micro-batch slot carries, and picks tokens; runs on the sampling lane.
 pub(super) struct Driver<'p> {
     options: &'p Options,
@@ -35,6 +50,10 @@ pub(super) struct Driver<'p> {
     slots: Vec<Option<usize>>,
     /// For each, tokens that are on their way through the model: until they have left, nobody else gets it.
     on_the_way: Vec<usize>,
+    /// What lies in each now; none where it is what lay there before this run.
+    held: Vec<Option<Held>>,
+    /// For each the tokens that lay there before this run.
+    kept: &'p [Vec<u32>],
     /// The next prompt that has no slot yet.
     waiting: usize,
     /// Prompts that have all their tokens.
@@ -55,17 +74,19 @@ impl<'p> Driver<'p> {
         plan: &Plan,
         prompts: &'p [Vec<u32>],
         options: &'p Options,
+        kept: &'p [Vec<u32>],
         on_event: &'p mut (dyn FnMut(Event) -> Flow + Send),
     ) -> Driver<'p> {
         let vocab = plan.model.vocab as usize;
-        let kept = if options.keep_logits { options.max_tokens * vocab } else { 0 };
+        let logits = if options.keep_logits { options.max_tokens * vocab } else { 0 };
         let sequence = |prompt| Sequence {
             prompt,
             sent: 0,
+            reused: 0,
             tokens: Vec::with_capacity(options.max_tokens),
             pending: false,
             hashes: blake3::Hasher::new(),
-            logits: Vec::with_capacity(kept),
+            logits: Vec::with_capacity(logits),
             finish: (options.max_tokens == 0).then_some(Finish::Length),
         };
         let sequences: Vec<Sequence> = prompts.iter().map(|prompt| sequence(&prompt[..])).collect();
@@ -77,6 +98,8 @@ impl<'p> Driver<'p> {
             sequences,
             slots: vec![None; plan.workload.sequences as usize],
             on_the_way: vec![0; plan.workload.sequences as usize],
+            held: vec![None; plan.workload.sequences as usize],
+            kept,
             waiting: 0,
             rows: plan.workload.tokens as usize,
             batch: plan.workload.batch as usize,
@@ -96,17 +119,40 @@ impl<'p> Driver<'p> {
 
     /// Gives free sequences of the cache to prompts that wait.
     fn admit(&mut self) {
-        let free = |(slot, on_the_way): (_, &usize)| (*on_the_way == 0).then_some(slot);
-        for slot in self.slots.iter_mut().zip(&self.on_the_way).filter_map(free) {
-            while slot.is_none_or(|prompt| self.sequences[prompt].finish.is_some()) {
+        for slot in 0..self.slots.len() {
+            while self.on_the_way[slot] == 0
+                && self.slots[slot].is_none_or(|prompt| self.sequences[prompt].finish.is_some())
+            {
                 if self.waiting == self.sequences.len() {
-                    *slot = None;
+                    self.slots[slot] = None;
                     break;
                 }
-                *slot = Some(self.waiting);
+                self.settle(slot, self.waiting);
                 self.waiting += 1;
             }
         }
+    }
+
+    /// The prompt has this sequence of the cache from now on, with what it can use of what lies there. At least one token
+    /// is left to compute: its logits say what follows.
+    fn settle(&mut self, slot: usize, prompt: usize) {
+        let sequence = &mut self.sequences[prompt];
+        if self.options.reuse && self.held[slot].is_none() {
+            sequence.reused = shared(sequence.prompt, &self.kept[slot]).min(sequence.prompt.len() - 1);
+            sequence.sent = sequence.reused;
+        }
+        self.held[slot] = Some(Held { prompt, tokens: sequence.reused });
+        self.slots[slot] = Some(prompt);
+    }
+
+    /// For each sequence of the cache the tokens that lie there.
+    pub(super) fn held(&self) -> Vec<Vec<u32>> {
+        let tokens = |(held, kept): (&Option<Held>, &Vec<u32>)| {
+            let Some(Held { prompt, tokens }) = *held else { return kept.clone() };
+            let sequence = &self.sequences[prompt];
+            sequence.prompt.iter().chain(&sequence.tokens).copied().take(tokens).collect()
+        };
+        self.held.iter().zip(self.kept).map(tokens).collect()
     }
 
     /// The next piece of the first prompt that is not wholly in the model.
@@ -203,7 +249,7 @@ impl<'p> Driver<'p> {
 
     pub(super) fn report(self) -> Report {
         let mut all = blake3::Hasher::new();
-        let prompt_tokens = self.sequences.iter().map(|sequence| sequence.sent as u64).sum();
+        let prompt_tokens = self.sequences.iter().map(|sequence| (sequence.sent - sequence.reused) as u64).sum();
         let mut first_tokens = 0;
         let mut later_tokens = 0;
         let outputs = self.sequences.into_iter().map(|sequence| {
@@ -213,6 +259,7 @@ impl<'p> Driver<'p> {
             later_tokens += sequence.tokens.len() as u64;
             Output {
                 tokens: sequence.tokens,
+                reused: sequence.reused,
                 logits_digest: digest,
                 logits: sequence.logits,
                 finish: sequence.finish.unwrap_or(Finish::Cancelled),
@@ -239,6 +286,9 @@ impl Control for Driver<'_> {
         }
         for row in &header.rows {
             self.on_the_way[row.slot as usize] -= 1;
+            if let Some(held) = &mut self.held[row.slot as usize] {
+                held.tokens = row.position as usize + 1;
+            }
         }
         if !header.rows.is_empty() {
             self.ended = Instant::now();

@@ -19,6 +19,9 @@ pub struct Options {
     pub digest: bool,
     /// For each prompt the tokens that follow, whatever the logits say (for comparisons); empty to sample.
     pub forced: Vec<Vec<u32>>,
+    /// Take what the KV cache still holds of the run before: tokens that a prompt begins with and that lie in its place of
+    /// the cache (the first prompt in the first, and so on) are not computed again. The bits are the same.
+    pub reuse: bool,
     /// A device that is made to fail (for tests).
     pub fault: Option<Fault>,
     /// Write down when each action began and ended: so many actions of each lane, the newest ones.
@@ -37,6 +40,7 @@ impl Options {
             keep_logits: false,
             digest: true,
             forced: Vec::new(),
+            reuse: false,
             fault: None,
             trace: None,
             links: Links::default(),

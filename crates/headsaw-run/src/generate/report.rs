@@ -13,7 +13,7 @@ pub struct Report {
     pub outputs: Vec<Output>,
     /// BLAKE3 over the prompts' digests, in their order.
     pub logits_digest: [u8; 32],
-    /// Prompts through the model, up to the first token of the last one.
+    /// Prompts through the model, up to the first token of the last one; without tokens that the cache had.
     pub prefill: Phase,
     /// The tokens after the first.
     pub decode: Phase,
@@ -26,6 +26,8 @@ pub struct Report {
 pub struct Output {
     /// Its tokens.
     pub tokens: Vec<u32>,
+    /// Tokens of the prompt that lay in the cache from the run before.
+    pub reused: usize,
     /// BLAKE3 over the BLAKE3s of each token's logits (single precision, little endian, in row order).
     pub logits_digest: [u8; 32],
     /// `[tokens, V]`, where they were asked for. One more token than in `tokens` where a stop token ended it.

@@ -272,7 +272,7 @@ fn beside(dir: &Path, tokenizer: &mut Tokenizer) -> Result<(), Error> {
     };
     tokenizer.bos = token("bos_token", &config.bos_token)?;
     tokenizer.eos = token("eos_token", &config.eos_token)?;
-    ends.extend(tokenizer.token(&tokenizer.eos));
+    ends.extend(Some(&tokenizer.eos).filter(|text| !text.is_empty()).and_then(|text| tokenizer.token(text)));
     ends.sort_unstable();
     ends.dedup();
     tokenizer.ends = ends;

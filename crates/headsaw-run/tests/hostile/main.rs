@@ -8,6 +8,7 @@ mod limits;
 mod mutate;
 mod watch;
 
+use headsaw_run::chat::{Message, Role, Setting, Template};
 use headsaw_run::testing::Random;
 use headsaw_run::tokenizer::{Decoder, Tokenizer};
 use headsaw_run::weights::{ModelFile, Weight};
@@ -35,14 +36,26 @@ fn read_all(path: &Path) -> Result<(), String> {
 
 /// Mutants of one file of a model; `path` is what is opened. Some must be refused and some, with harmless changes, read.
 fn mutants(count: u64, seed: u64, path: &Path, file: &Path, mutate: fn(&[u8], &mut Random) -> Vec<u8>) {
+    mutants_by(read_all, count, seed, path, file, mutate);
+}
+
+/// The same, read in another way.
+fn mutants_by(
+    read: fn(&Path) -> Result<(), String>,
+    count: u64,
+    seed: u64,
+    path: &Path,
+    file: &Path,
+    mutate: fn(&[u8], &mut Random) -> Vec<u8>,
+) {
     let count = mutate::scaled(count);
     let original = std::fs::read(file).expect("the seed");
-    watch::guarded(path, read_all).expect("the seed itself is sound");
+    watch::guarded(path, read).expect("the seed itself is sound");
     let mut random = Random(seed);
     let mut sound = 0;
     for _ in 0..count {
         std::fs::write(file, mutate(&original, &mut random)).expect("writes");
-        if let Ok(()) = watch::guarded(path, read_all) {
+        if let Ok(()) = watch::guarded(path, read) {
             sound += 1;
         }
     }
@@ -97,4 +110,31 @@ fn mutants_of_the_index() {
     let index = r#"{"metadata":{"total_size":1},"weight_map":{"a":"part.safetensors","b":"part.safetensors"}}"#;
     std::fs::write(dir.path("model.safetensors.index.json"), index).expect("writes");
     mutants(200, 16, &dir.0, &dir.path("model.safetensors.index.json"), mutate::json);
+}
+
+/// Renders a chat template: what `run --chat` would do with it.
+fn render(path: &Path) -> Result<(), String> {
+    let source = std::fs::read(path).expect("reads");
+    let source = String::from_utf8(source).map_err(|e| e.to_string())?;
+    let template = Template::new("template", &source).map_err(|e| e.to_string())?;
+    let said = |role, text: &str| Message::new(role, text);
+    let messages = [said(Role::User, "One?"), said(Role::Assistant, "<think>a</think>b"), said(Role::User, " Two ")];
+    let setting = Setting { bos: "<s>", eos: "</s>", now: 0, asks: true };
+    template.render(&messages, &setting).map(drop).map_err(|e| e.to_string())
+}
+
+#[test]
+fn mutants_of_chat_templates() {
+    let dir = watch::Folder::new("template");
+    let file = dir.path("chat_template.jinja");
+    let seeds = [
+        include_str!("../chat/llama3.jinja"),
+        include_str!("../chat/mistral.jinja"),
+        include_str!("../chat/qwen3.jinja"),
+        include_str!("../chat/odds.jinja"),
+    ];
+    for (seed, source) in seeds.into_iter().enumerate() {
+        std::fs::write(&file, source).expect("writes");
+        mutants_by(render, 200, 30 + seed as u64, &file, &file, mutate::bytes);
+    }
 }
