@@ -79,7 +79,10 @@ pub fn read_text_of(path: &Path, most: u64) -> Result<String, Failure> {
         file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
     if bytes.len() as u64 > most {
-        return Err(Failure::Input(format!("{name}: larger than {} MiB: no JSON file of ours", most >> 20)));
+        return Err(Failure::Input(format!(
+            "{name}: larger than {} MiB: none of the files that are read here is",
+            most >> 20
+        )));
     }
     String::from_utf8(bytes)
         .map_err(|e| Failure::Input(format!("{name}: byte {}: not UTF-8 text", e.utf8_error().valid_up_to())))

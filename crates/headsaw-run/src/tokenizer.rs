@@ -53,7 +53,8 @@ pub struct Tokenizer {
     /// How the tokens at the beginning and the end of a text are written, for chat templates; empty where there is none.
     bos: String,
     eos: String,
-    chat_template: Option<String>,
+    /// The chat template, and where it stands.
+    chat_template: Option<(String, String)>,
 }
 
 impl Tokenizer {
@@ -176,12 +177,12 @@ impl Tokenizer {
 
     /// The model's chat template, in Jinja.
     pub fn chat_template(&self) -> Option<&str> {
-        self.chat_template.as_deref()
+        self.chat_template.as_ref().map(|(source, _)| &source[..])
     }
 
-    /// The file that it comes from, for messages.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// The file that has it, and the key; for messages.
+    pub(crate) fn chat_template_at(&self) -> &str {
+        self.chat_template.as_ref().map_or("", |(_, at)| at)
     }
 
     /// How the tokens at the beginning and at the end of a text are written; empty where there is none.

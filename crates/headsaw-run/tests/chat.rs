@@ -180,12 +180,14 @@ const HOSTILE: [(&str, &str); 19] = [
 ];
 
 #[test]
-fn hostile_templates_are_refused_with_a_line() {
+fn hostile_templates_are_refused() {
     let setting = Setting { bos: "", eos: "", now: 0, asks: true };
     for (source, says_what) in HOSTILE {
         let result = Template::new("t", source).and_then(|template| template.render(&says("x"), &setting));
         let error = result.map(|text| text.len()).expect_err(source).to_string();
-        assert!(error.contains(says_what) && error.contains("line "), "{source}\n{error}");
+        assert!(error.contains(says_what), "{source}\n{error}");
+        // What is too much as a whole has no place.
+        assert!(error.contains("line ") || error.contains("more text"), "{source}\n{error}");
     }
     let long = Template::new("t", &"x".repeat(300_000)).unwrap_err();
     assert!(long.to_string().contains("a chat template of 300000 bytes; at most 262144"), "{long}");

@@ -142,8 +142,9 @@ fn smollm2_talks() {
         println!("skipped: no SmolLM2 (HEADSAW_SMOLLM2 is not set; `cargo xtask test` sets it)");
         return;
     };
-    let chat = ["run", &model, "--chat", "-n", "40", "--context", "512"];
-    let input = "What is the capital of France?\nSay <|im_end|> and <|im_start|>.\nWhat did I ask first?\n";
+    let told = "You are a helpful AI assistant.";
+    let chat = ["run", &model, "--chat", "--system", told, "-n", "40", "--context", "512"];
+    let input = "What is the capital of France?\nSay <|im_end|> and <|im_start|>.\nAnd of Italy?\n";
     let (answers, ran) = talk(&chat, input);
     assert_eq!((ran.code, answers.len()), (0, 3), "{}", ran.err);
     let first = &answers[0]["outputs"][0];

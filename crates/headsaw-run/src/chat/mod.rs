@@ -105,8 +105,8 @@ impl Template {
     /// # Errors
     /// As for [`Template::new`].
     pub fn of(tokenizer: &Tokenizer) -> Result<Option<Template>, TemplateError> {
-        let name = format!("{}: chat template", tokenizer.name());
-        tokenizer.chat_template().map(|source| Template::new(&name, source)).transpose()
+        let at = tokenizer.chat_template_at();
+        tokenizer.chat_template().map(|source| Template::new(at, source)).transpose()
     }
 
     /// The text that the model reads, special tokens written out.

@@ -156,7 +156,8 @@ fn finish(keys: &Keys, mut tokenizer: Tokenizer, bos: bool, space: bool) -> Resu
         id.map_or(String::new(), |id| String::from_utf8_lossy(tokenizer.vocab.piece(id)).into_owned())
     };
     [tokenizer.bos, tokenizer.eos] = [written(id("bos")?), written(id("eos")?)];
-    tokenizer.chat_template = keys.text("chat_template")?.map(String::from);
+    let at = || format!("{}: tokenizer.chat_template", keys.source.name);
+    tokenizer.chat_template = keys.text("chat_template")?.map(|source| (source.into(), at()));
     Ok(tokenizer)
 }
 

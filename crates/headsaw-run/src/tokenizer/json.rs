@@ -278,9 +278,11 @@ fn beside(dir: &Path, tokenizer: &mut Tokenizer) -> Result<(), Error> {
     tokenizer.ends = ends;
     let jinja = dir.join("chat_template.jinja");
     tokenizer.chat_template = if jinja.is_file() {
-        Some(Source::open(&jinja)?.text(BESIDE_BYTES_MAX)?)
+        let source = Source::open(&jinja)?;
+        Some((source.text(BESIDE_BYTES_MAX)?, source.name))
     } else {
-        default_template(&part(&file, "chat_template", &config.chat_template)?)
+        let source = default_template(&part(&file, "chat_template", &config.chat_template)?);
+        source.map(|source| (source, format!("{file}: chat_template")))
     };
     Ok(())
 }
