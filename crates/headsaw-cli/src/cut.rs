@@ -119,6 +119,8 @@ pub enum DtypeArg {
 pub enum KvDtypeArg {
     /// Half precision
     F16,
+    /// bfloat16: the range of f32, 8 bits of each number
+    Bf16,
     /// Single precision
     F32,
 }
@@ -347,12 +349,14 @@ impl CutArgs {
             None => base.map_or(auto, |n| if gpu && n.activations == Activations::Int8 { auto } else { n.activations }),
         };
         let kv = match (self.kv_dtype, activations) {
-            (Some(KvDtypeArg::F16), Activations::F32) => {
-                return Err(Failure::input(
-                    "--kv-dtype f16: --dtype f32 keeps the cache in f32; leave one of them out",
-                ));
+            (Some(half @ (KvDtypeArg::F16 | KvDtypeArg::Bf16)), Activations::F32) => {
+                let name = if half == KvDtypeArg::F16 { "f16" } else { "bf16" };
+                return Err(Failure::Input(format!(
+                    "--kv-dtype {name}: --dtype f32 keeps the cache in f32; leave one of them out"
+                )));
             }
             (Some(KvDtypeArg::F16), _) => KvDtype::F16,
+            (Some(KvDtypeArg::Bf16), _) => KvDtype::Bf16,
             (Some(KvDtypeArg::F32), _) | (None, Activations::F32) => KvDtype::F32,
             (None, _) => match (self.dtype, base) {
                 (None, Some(base)) => base.kv,

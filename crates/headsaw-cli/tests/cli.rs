@@ -506,6 +506,7 @@ fn bad_input_is_refused_with_exit_code_2() {
     refused(&["verify", "smollm2-135m", "--device-weights", "1:nan"], "a weight is a number");
     refused(&["verify", "smollm2-135m", "--context", "8193"], "made for at most 8192 tokens");
     refused(&["verify", "smollm2-135m", "--dtype", "f32", "--kv-dtype", "f16"], "--kv-dtype f16");
+    refused(&["verify", "smollm2-135m", "--dtype", "f32", "--kv-dtype", "bf16"], "--kv-dtype bf16");
     refused(&["verify", "missing.json"], "missing.json: cannot be read");
     refused(&["verify", "smollm2-135m", "--lanes", "256", "--micro-batches", "1024"], "actions of all lanes");
     refused(&["run", "smollm2-135m", "-p", "x"], "a shape without weights");

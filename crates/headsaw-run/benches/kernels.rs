@@ -3,6 +3,7 @@
 //! Decoding is bound by memory, so its figure is GB/s over matrices that together exceed the cache; prompts are bound
 //! by arithmetic: GOP/s, two operations a multiply-add. Best of many short rounds, as other processes disturb them.
 
+use half::f16;
 use headsaw::spec::model::Dtype;
 use headsaw_run::compute::{
     self, Acts, BLOCK, Compute, Isa, KvHead, KvParts, Leaves, Matrix, Out, Query, Scratch, Shared,
@@ -29,8 +30,9 @@ fn main() {
             prompt(&*kernels, dtype, 576, 1536, 1);
             prompt(&*kernels, dtype, 576, 576, 2);
         }
-        attention(&*kernels, 512);
-        attention(&*kernels, 1);
+        for (tokens, context) in [(512, 512), (4096, 4096), (1, 512), (1, 32_768)] {
+            attention(&*kernels, tokens, context);
+        }
         elementwise(&*kernels);
     }
 }
@@ -161,10 +163,10 @@ fn prompt(kernels: &dyn Compute, dtype: Dtype, rows: usize, columns: usize, per:
     println!("{:9} {name:16} {shape:32} {:8.1} GOP/s", kernels.name(), operations as f64 / seconds / 1e9);
 }
 
-/// `tokens` tokens at the end of a context of 512, three Q heads a KV head, 64 wide.
-fn attention(kernels: &dyn Compute, tokens: usize) {
-    let (width, heads, context) = (64, 3, 512);
-    let mut parts = [vec![0u16; context * width], vec![0u16; context * width]];
+/// `tokens` tokens at the end of a context, three Q heads a KV head, 64 wide.
+fn attention(kernels: &dyn Compute, tokens: usize, context: usize) {
+    let (width, heads) = (64, 3);
+    let mut parts = [vec![f16::ZERO; context * width], vec![f16::ZERO; context * width]];
     let [keys, values] = parts.each_mut().map(|part| Shared::from_mut(&mut part[..]));
     let kv = KvHead::F16(KvParts { keys, values, head_width: width });
     for position in 0..context {

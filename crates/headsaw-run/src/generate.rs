@@ -162,7 +162,7 @@ impl Engine {
             if prompt.is_empty() {
                 return input(format!("prompt {} is empty: it needs at least one token", i + 1));
             }
-            let need = prompt.len() + options.max_tokens.max(1) - 1;
+            let need = prompt.len().saturating_add(options.past).saturating_add(options.max_tokens.max(1) - 1);
             if need > context {
                 return input(format!(
                     "prompt {} has {} tokens and {} are to follow: the context holds {context} (the model was made for {})",

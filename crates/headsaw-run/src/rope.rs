@@ -18,11 +18,12 @@ impl Rotations {
             |i: usize| libm::pow(f64::from(rope.theta), -(i as f64) / pairs as f64) / f64::from(divisors[i]);
         let frequencies: Vec<f64> = (0..pairs).map(frequency).collect();
         let angles = || (0..context).flat_map(|position| frequencies.iter().map(move |f| f64::from(position) * f));
-        Rotations {
-            pairs,
-            cos: angles().map(|angle| libm::cos(angle) as f32).collect(),
-            sin: angles().map(|angle| libm::sin(angle) as f32).collect(),
-        }
+        let table = |of: fn(f64) -> f64| {
+            let mut table = Vec::with_capacity(context as usize * pairs); // no more than `size` says
+            table.extend(angles().map(|angle| of(angle) as f32));
+            table
+        };
+        Rotations { pairs, cos: table(libm::cos), sin: table(libm::sin) }
     }
 
     /// `cos` and `sin` of the pairs `first..first + count` at a position.

@@ -23,11 +23,15 @@ struct Way {
     tokens: u32,
     micros: u32,
     batch: u32,
-    float: bool,
+    numerics: Numerics,
     steps: Option<Steps>,
     /// Lanes of the step cut's parts; none: in turn.
     step_lanes: Vec<u32>,
     others: Option<u32>,
+}
+
+fn numerics(activations: Activations, kv: KvDtype) -> Numerics {
+    Numerics { activations, kv }
 }
 
 impl Way {
@@ -42,7 +46,7 @@ impl Way {
             tokens: 512,
             micros: 1,
             batch: 1,
-            float: false,
+            numerics: numerics(Activations::Int8, KvDtype::F16),
             steps: None,
             step_lanes: vec![],
             others: None,
@@ -50,15 +54,13 @@ impl Way {
     }
 
     fn plan(&self, model: &ModelSpec, prompts: usize) -> Plan {
-        let (activations, kv) =
-            if self.float { (Activations::F32, KvDtype::F32) } else { (Activations::Int8, KvDtype::F16) };
         let workload = Workload {
             batch: self.batch,
             tokens: self.tokens,
             micros: self.micros,
-            context: model.context.min(256),
+            context: model.context.min(1024),
             sequences: prompts as u32,
-            numerics: Numerics { activations, kv },
+            numerics: self.numerics,
         };
         let request = CutRequest {
             tp: self.tp,
@@ -152,9 +154,14 @@ prop_compose! {
             exchange: if gather { Exchange::Gather } else { Exchange::Reduce },
             order: if sequential { Order::Sequential } else { Order::Pipelined },
             weights: if weighted { weights[..tp as usize].iter().map(|w| f64::from(*w)).collect() } else { vec![] },
-            float: false,
+            numerics: Way::plain().numerics,
         }
     }
+}
+
+fn any_numerics() -> impl Strategy<Value = Numerics> {
+    let int8 = [KvDtype::F16, KvDtype::Bf16, KvDtype::F32].map(|kv| numerics(Activations::Int8, kv));
+    prop::sample::select([&int8[..], &[numerics(Activations::F32, KvDtype::F32)]].concat())
 }
 
 fn dtypes() -> impl Strategy<Value = Dtype> {
@@ -170,16 +177,16 @@ proptest! {
             let way = any_way(spec.heads, spec.layers);
             (Just(spec), way)
         }),
-        dtype in dtypes(), seed in any::<u64>(), float in any::<bool>(), isa in 0usize..3,
+        dtype in dtypes(), seed in any::<u64>(), numerics in any_numerics(), isa in 0usize..3,
     ) {
         println!("{spec:?} {way:?}"); // a failing case says what it was even if it never ends
         let file = file(&spec, seed, dtype);
         let prompts = [vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], vec![20, 21], vec![30, 31, 32, 33, 34]];
-        let plain = Way { float, ..Way::plain() };
+        let plain = Way { numerics, ..Way::plain() };
         let expected = run(&file, &plain, compute::reference(), &prompts, 6);
         let isa = [Isa::Portable, Isa::Avx2, Isa::Avx512][isa];
         let compute = compute::cpu(Some(isa)).unwrap_or_else(|_| fast());
-        let got = run(&file, &Way { float, ..way }, compute, &prompts, 6);
+        let got = run(&file, &Way { numerics, ..way }, compute, &prompts, 6);
         prop_assert_eq!(results(&got), results(&expected));
     }
 }
@@ -195,6 +202,26 @@ fn a_prompt_alone_and_in_company_gives_the_same_bits() {
         assert_eq!(alone.outputs[0].logits_digest, output.logits_digest);
         assert_eq!(alone.outputs[0].tokens, output.tokens);
     }
+}
+
+/// Contexts of several spans of keys: lanes share a prompt by what its tokens see, and a KV head by its queries.
+#[test]
+fn long_contexts_give_the_same_bits() {
+    let spec = ModelSpec { context: 700, heads: 6, kv_heads: 2, width: 96, ..small_spec(Family::Llama) };
+    let file = file(&spec, 7, Dtype::Q8_0);
+    let prompts = [(0..600).map(|i| i % 300).collect(), (0..270).map(|i| (7 * i) % 300).collect::<Vec<u32>>()];
+    let mut digests = vec![];
+    for kv in [KvDtype::F16, KvDtype::Bf16, KvDtype::F32] {
+        let plain = Way { numerics: numerics(Activations::Int8, kv), ..Way::plain() };
+        let expected = results(&run(&file, &plain, compute::reference(), &prompts, 8));
+        for (lanes, tp, batch, tokens) in [(1, 1, 2, 512), (2, 1, 1, 600), (3, 1, 2, 90), (2, 2, 2, 17), (7, 1, 1, 256)]
+        {
+            let way = Way { lanes, tp, batch, tokens, ..plain.clone() };
+            assert_eq!(results(&run(&file, &way, fast(), &prompts, 8)), expected, "{way:?}");
+        }
+        digests.push(expected[0].clone());
+    }
+    assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2]);
 }
 
 /// More prompts than the cache has room for wait for their turn.
@@ -279,6 +306,13 @@ fn smollm2_gives_the_same_bits_under_every_cut() {
     }
     let got = run(&file, &two_lanes(), compute::reference(), &prompts, TOKENS);
     assert_eq!(results(&got), expected, "reference kernels");
+    for kv in [KvDtype::Bf16, KvDtype::F32] {
+        let plain = Way { numerics: numerics(Activations::Int8, kv), ..Way::plain() };
+        let expected = results(&run(&file, &plain, fast(), &prompts, TOKENS));
+        for way in [Way { lanes: 2, ..plain.clone() }, Way { tp: 3, exchange: Exchange::Gather, ..plain }] {
+            assert_eq!(results(&run(&file, &way, fast(), &prompts, TOKENS)), expected, "{way:?}");
+        }
+    }
 }
 
 /// Tokens that are generated for each prompt.

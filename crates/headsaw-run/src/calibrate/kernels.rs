@@ -5,6 +5,7 @@ use super::threads;
 use crate::compute::{Acts, BLOCK, Compute, KvHead, KvParts, Leaves, Matrix, Out, PANEL, Query, Scratch, Shared};
 use crate::sample::{Sampler, Sampling};
 use crate::weights::RawRows;
+use half::f16;
 use headsaw::spec::cluster::table::{AttentionPoint, AttentionRates, ElementRates, ProductPoint};
 use headsaw::spec::model::Dtype;
 use headsaw::units::FlopsPerSecond;
@@ -188,7 +189,7 @@ fn mean_keys(queries: usize, keys: usize) -> f64 {
 
 /// Seconds that a query takes.
 fn attend(compute: &dyn Compute, width: usize, queries: usize, keys: usize, rounds: &mut Rounds) -> f64 {
-    let mut parts = [vec![0u16; keys * width], vec![0u16; keys * width]];
+    let mut parts = [vec![f16::ZERO; keys * width], vec![f16::ZERO; keys * width]];
     let kv = head(&mut parts, width);
     (0..keys).for_each(|position| write(compute, &kv, position, &vec![0.25; width]));
     let query: Vec<f32> = (0..width).map(|d| (d as f32).cos()).collect();
@@ -201,7 +202,7 @@ fn attend(compute: &dyn Compute, width: usize, queries: usize, keys: usize, roun
     rounds.of(|| compute.attend(&kv, &asked, 0.125, &mut scratch)) / queries as f64
 }
 
-fn head<'a>(parts: &'a mut [Vec<u16>; 2], head_width: usize) -> KvHead<'a> {
+fn head<'a>(parts: &'a mut [Vec<f16>; 2], head_width: usize) -> KvHead<'a> {
     let [keys, values] = parts.each_mut().map(|part| Shared::from_mut(&mut part[..]));
     KvHead::F16(KvParts { keys, values, head_width })
 }
@@ -247,7 +248,7 @@ pub(super) fn elements(compute: &dyn Compute, rounds: &mut Rounds) -> ElementRat
 
 /// K and V of one head, position by position.
 fn store(compute: &dyn Compute, rounds: &mut Rounds) -> f64 {
-    let mut parts = [vec![0u16; KEYS * WIDTH], vec![0u16; KEYS * WIDTH]];
+    let mut parts = [vec![f16::ZERO; KEYS * WIDTH], vec![f16::ZERO; KEYS * WIDTH]];
     let kv = head(&mut parts, WIDTH);
     let x = vec![0.5; WIDTH];
     (2 * KEYS * WIDTH) as f64 / rounds.of(|| (0..KEYS).for_each(|position| write(compute, &kv, position, &x)))

@@ -19,6 +19,7 @@ pub use matrix::Matrix;
 pub use scratch::Scratch;
 
 use crate::weights::RawRows;
+use half::{bf16, f16};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 pub const PANEL: usize = 16;
 /// Elements that share one scale when activations are quantised.
 pub const BLOCK: usize = 32;
+/// Queries that attention takes together: it reads K and V once for them.
+pub const QUERIES: usize = 32;
 /// Keys that attention adds up before it merges with the keys before them; spans start at multiples of this.
 pub const SPAN: usize = 256;
 
@@ -194,8 +197,10 @@ pub struct Out<'a> {
 /// K and V of one layer, one sequence and one KV head, rounded to the cache's type.
 #[derive(Debug, Clone, Copy)]
 pub enum KvHead<'a> {
-    /// IEEE half precision, as bits.
-    F16(KvParts<'a, u16>),
+    /// IEEE half precision.
+    F16(KvParts<'a, f16>),
+    /// bfloat16.
+    Bf16(KvParts<'a, bf16>),
     /// Single precision.
     F32(KvParts<'a, f32>),
 }

@@ -2,7 +2,9 @@
 
 use super::math::{exp, fold, silu};
 use super::matrix::{Body, Matrix};
-use super::{Acts, BLOCK, Compute, KvHead, Leaves, NotFinite, Out, PANEL, Query, SPAN, Scratch, TREE_DEPTH};
+use super::{
+    Acts, BLOCK, Compute, KvHead, KvParts, Leaves, NotFinite, Out, PANEL, Query, SPAN, Scratch, Shared, TREE_DEPTH,
+};
 use crate::weights::RawRows;
 use half::{bf16, f16};
 use headsaw::spec::model::Dtype;
@@ -120,28 +122,18 @@ impl Compute for Reference {
     }
 
     fn write_keys(&self, kv: &KvHead, position: usize, first: usize, k: &[f32]) {
-        for (d, &k) in k.iter().enumerate() {
-            match kv {
-                // SAFETY: the program gives this call these columns of this key.
-                KvHead::F16(kv) => unsafe {
-                    kv.keys.set(key_index(kv.head_width, position, first + d), f16::from_f32(k).to_bits())
-                },
-                // SAFETY: as above.
-                KvHead::F32(kv) => unsafe { kv.keys.set(key_index(kv.head_width, position, first + d), k) },
-            }
+        match kv {
+            KvHead::F16(kv) => write_keys(kv, position, first, k, f16::from_f32),
+            KvHead::Bf16(kv) => write_keys(kv, position, first, k, bf16::from_f32),
+            KvHead::F32(kv) => write_keys(kv, position, first, k, |k| k),
         }
     }
 
     fn write_values(&self, kv: &KvHead, position: usize, first: usize, v: &[f32]) {
-        for (d, &v) in v.iter().enumerate() {
-            match kv {
-                // SAFETY: the program gives this call these columns of this value.
-                KvHead::F16(kv) => unsafe {
-                    kv.values.set(position * kv.head_width + first + d, f16::from_f32(v).to_bits())
-                },
-                // SAFETY: as above.
-                KvHead::F32(kv) => unsafe { kv.values.set(position * kv.head_width + first + d, v) },
-            }
+        match kv {
+            KvHead::F16(kv) => write_values(kv, position, first, v, f16::from_f32),
+            KvHead::Bf16(kv) => write_values(kv, position, first, v, bf16::from_f32),
+            KvHead::F32(kv) => write_values(kv, position, first, v, |v| v),
         }
     }
 
@@ -297,35 +289,40 @@ fn key_index(head_width: usize, position: usize, d: usize) -> usize {
     (position / 16 * head_width + d) * 16 + position % 16
 }
 
+fn write_keys<T>(kv: &KvParts<T>, position: usize, first: usize, k: &[f32], round: impl Fn(f32) -> T) {
+    for (d, &k) in k.iter().enumerate() {
+        // SAFETY: the program gives this call these columns of this key.
+        unsafe { kv.keys.set(key_index(kv.head_width, position, first + d), round(k)) };
+    }
+}
+
+fn write_values<T>(kv: &KvParts<T>, position: usize, first: usize, v: &[f32], round: impl Fn(f32) -> T) {
+    for (d, &v) in v.iter().enumerate() {
+        // SAFETY: the program gives this call these columns of this value.
+        unsafe { kv.values.set(position * kv.head_width + first + d, round(v)) };
+    }
+}
+
+/// One number of the cache.
+fn read<T: Copy + Into<f32>>(part: Shared<T>, at: usize) -> f32 {
+    // SAFETY: the program writes no key or value below `keys` while a query reads them.
+    let number = unsafe { part.slice(at..at + 1)[0] };
+    number.into()
+}
+
 fn key(kv: &KvHead, position: usize, d: usize) -> f32 {
-    // SAFETY: the program writes no key below `keys` while a query reads them.
-    unsafe {
-        match kv {
-            KvHead::F16(kv) => {
-                let at = key_index(kv.head_width, position, d);
-                f16::from_bits(kv.keys.slice(at..at + 1)[0]).to_f32()
-            }
-            KvHead::F32(kv) => {
-                let at = key_index(kv.head_width, position, d);
-                kv.keys.slice(at..at + 1)[0]
-            }
-        }
+    match kv {
+        KvHead::F16(kv) => read(kv.keys, key_index(kv.head_width, position, d)),
+        KvHead::Bf16(kv) => read(kv.keys, key_index(kv.head_width, position, d)),
+        KvHead::F32(kv) => read(kv.keys, key_index(kv.head_width, position, d)),
     }
 }
 
 fn value(kv: &KvHead, position: usize, d: usize) -> f32 {
-    // SAFETY: as for keys.
-    unsafe {
-        match kv {
-            KvHead::F16(kv) => {
-                let at = position * kv.head_width + d;
-                f16::from_bits(kv.values.slice(at..at + 1)[0]).to_f32()
-            }
-            KvHead::F32(kv) => {
-                let at = position * kv.head_width + d;
-                kv.values.slice(at..at + 1)[0]
-            }
-        }
+    match kv {
+        KvHead::F16(kv) => read(kv.values, position * kv.head_width + d),
+        KvHead::Bf16(kv) => read(kv.values, position * kv.head_width + d),
+        KvHead::F32(kv) => read(kv.values, position * kv.head_width + d),
     }
 }
 

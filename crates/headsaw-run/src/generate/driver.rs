@@ -137,7 +137,7 @@ impl<'p> Driver<'p> {
     /// is left to compute: its logits say what follows.
     fn settle(&mut self, slot: usize, prompt: usize) {
         let sequence = &mut self.sequences[prompt];
-        if self.options.reuse && self.held[slot].is_none() {
+        if self.options.reuse && self.options.past == 0 && self.held[slot].is_none() {
             sequence.reused = shared(sequence.prompt, &self.kept[slot]).min(sequence.prompt.len() - 1);
             sequence.sent = sequence.reused;
         }
@@ -150,7 +150,8 @@ impl<'p> Driver<'p> {
         let tokens = |(held, kept): (&Option<Held>, &Vec<u32>)| {
             let Some(Held { prompt, tokens }) = *held else { return kept.clone() };
             let sequence = &self.sequences[prompt];
-            sequence.prompt.iter().chain(&sequence.tokens).copied().take(tokens).collect()
+            let known = if self.options.past == 0 { tokens } else { 0 };
+            sequence.prompt.iter().chain(&sequence.tokens).copied().take(known).collect()
         };
         self.held.iter().zip(self.kept).map(tokens).collect()
     }
@@ -167,7 +168,7 @@ impl<'p> Driver<'p> {
             header.rows.extend((sequence.sent..end).map(|position| Row {
                 token: sequence.prompt[position],
                 slot: slot as u32,
-                position: position as u32,
+                position: (self.options.past + position) as u32,
                 sampled: position + 1 == sequence.prompt.len(),
             }));
             sequence.sent = end;
@@ -188,7 +189,7 @@ impl<'p> Driver<'p> {
                 header.rows.push(Row {
                     token: *sequence.tokens.last().expect("a pending token"),
                     slot: slot as u32,
-                    position: (sequence.prompt.len() + sequence.tokens.len() - 1) as u32,
+                    position: (self.options.past + sequence.prompt.len() + sequence.tokens.len() - 1) as u32,
                     sampled: true,
                 });
             }
@@ -211,7 +212,8 @@ impl<'p> Driver<'p> {
         let forced = self.options.forced.get(prompt).and_then(|forced| forced.get(sequence.tokens.len()));
         let token = forced.copied().unwrap_or_else(|| self.sampler.pick(logits, row.position + 1));
         if sequence.tokens.is_empty() {
-            self.tell(Event::Prefilled { prompt, tokens: row.position as usize + 1 }, prompt);
+            let tokens = sequence.prompt.len();
+            self.tell(Event::Prefilled { prompt, tokens }, prompt);
             if self.cancelled || self.sequences[prompt].finish.is_some() {
                 return;
             }

@@ -22,6 +22,9 @@ pub struct Options {
     /// Take what the KV cache still holds of the run before: tokens that a prompt begins with and that lie in its place of
     /// the cache (the first prompt in the first, and so on) are not computed again. The bits are the same.
     pub reuse: bool,
+    /// Tokens that are taken to lie before each prompt, with what the cache holds at their places: zeros, or what an
+    /// earlier run left (to measure long contexts without reading them).
+    pub past: usize,
     /// A device that is made to fail (for tests).
     pub fault: Option<Fault>,
     /// Write down when each action began and ended: so many actions of each lane, the newest ones.
@@ -41,6 +44,7 @@ impl Options {
             digest: true,
             forced: Vec::new(),
             reuse: false,
+            past: 0,
             fault: None,
             trace: None,
             links: Links::default(),

@@ -2,15 +2,13 @@
 //!
 //! What `steps` says about `SAFETY` holds here too.
 
-use super::steps::{add, share};
+use super::queries::Queries;
+use super::steps::add;
 use super::{Row, Stopped, Worker};
-use crate::compute::{Acts, BLOCK, KvHead, Matrix, Out, PANEL, Query, Shared};
+use crate::compute::{Acts, BLOCK, KvHead, Matrix, Out, PANEL, QUERIES, Query, Shared};
 use headsaw::lower::work;
 use headsaw::program::{Action, NormSite, Unit};
 use std::ops::Range;
-
-/// Queries that attention takes together.
-pub(super) const TILE: usize = 32;
 
 impl<'a> Worker<'a, '_> {
     /// Q, K and V: of this lane's panels, or of a chunk of heads.
@@ -127,53 +125,67 @@ impl<'a> Worker<'a, '_> {
         }
     }
 
-    /// This lane's share of the (head, token) pairs, head by head, or those of a chunk of heads.
+    /// This lane's share of the queries, or those of a chunk of heads.
     pub(super) fn attend(&mut self, action: &Action) -> Result<(), Stopped> {
-        let tokens = self.header().rows.len();
-        let first = self.slice.heads.start;
-        let pairs = match &action.unit {
-            Some(unit) => (unit.heads.start - first) as usize * tokens..(unit.heads.end - first) as usize * tokens,
-            None => share(self.slice.heads.len() * tokens, &action.part, self.shared.run.plan.lanes),
+        let plan = self.shared.run.plan;
+        let heads = action.unit.as_ref().map_or(&self.slice.heads, |unit| &unit.heads);
+        let queries = Queries {
+            rows: &self.header().rows,
+            heads: heads.start as usize..heads.end as usize,
+            group: (plan.model.heads / plan.model.kv_heads) as usize,
         };
-        let mut at = pairs.start;
-        while at < pairs.end {
-            at += self.attend_tile(action, at..pairs.end)?;
+        let part = &action.part;
+        let share = match &action.unit {
+            Some(_) => 0..queries.len(),
+            None => queries.share(part.start, plan.lanes)..queries.share(part.end, plan.lanes),
+        };
+        // Every second lane goes backwards: so neighbours come at the same time to the KV head that both look at, and
+        // only one of them waits for memory.
+        let backwards = action.unit.is_none() && !part.start.is_multiple_of(2);
+        let kv_heads = queries.kv_heads();
+        for i in 0..kv_heads.len() {
+            let kv_head = if backwards { kv_heads.end - 1 - i } else { kv_heads.start + i };
+            let of = queries.of(kv_head);
+            let (mut at, end) = (of.start.max(share.start), of.end.min(share.end));
+            while at < end {
+                at += self.attend_tile(action, &queries, kv_head, at..end)?;
+            }
         }
         Ok(())
     }
 
-    /// Pairs from the first on that share K and V, as many as a tile holds; gives how many they were.
-    fn attend_tile(&mut self, action: &Action, pairs: Range<usize>) -> Result<usize, Stopped> {
+    /// Queries from the first of `places` on that share K and V, as many as a tile holds; gives how many they were.
+    fn attend_tile(
+        &mut self,
+        action: &Action,
+        queries: &Queries,
+        kv_head: usize,
+        places: Range<usize>,
+    ) -> Result<usize, Stopped> {
         let (views, values, run) = (self.views, self.values(), self.shared.run);
-        let model = &run.plan.model;
-        let rows = &self.header().rows;
-        let (tokens, width) = (rows.len(), model.head_width as usize);
-        let heads = self.slice.heads.len();
-        let group = (model.heads / model.kv_heads) as usize;
-        let first_head = self.slice.heads.start as usize;
-        let kv_head = |pair: usize| (first_head + pair / tokens) / group - first_head / group;
-        let same = |pair: &usize| {
-            kv_head(*pair) == kv_head(pairs.start) && rows[pair % tokens].slot == rows[pairs.start % tokens].slot
-        };
-        let count = pairs.clone().take(TILE).take_while(same).count();
-        let kv: KvHead = views.kv(self.local(action), rows[pairs.start % tokens].slot as usize, kv_head(pairs.start));
+        let (first_head, heads) = (self.slice.heads.start as usize, self.slice.heads.len());
+        let width = run.plan.model.head_width as usize;
+        let at = |i: usize| queries.at(places.start + i, kv_head);
+        let slot = |i: usize| queries.rows[at(i).0].slot;
+        let count = (0..places.len().min(QUERIES)).take_while(|i| slot(*i) == slot(0)).count();
+        let kv: KvHead = views.kv(self.local(action), slot(0) as usize, kv_head - first_head / queries.group);
         let tile = Shared::from_mut(&mut self.tile);
         let query = |i: usize| {
-            let (head, t) = ((pairs.start + i) / tokens, (pairs.start + i) % tokens);
-            let start = (t * heads + head) * width;
+            let (t, head) = at(i);
+            let start = (t * heads + head - first_head) * width;
             // SAFETY: all lanes have made their queries before this action.
             let query = unsafe { values.queries.slice(start..start + width) };
-            Query { query, keys: rows[t].position as usize + 1, out: tile.part(i * width, width) }
+            Query { query, keys: queries.rows[t].position as usize + 1, out: tile.part(i * width, width) }
         };
-        let queries: [Query; TILE] = std::array::from_fn(|i| query(i.min(count - 1)));
+        let asked: [Query; QUERIES] = std::array::from_fn(|i| query(i.min(count - 1)));
         let scale = 1.0 / (width as f32).sqrt();
-        run.compute.attend(&kv, &queries[..count], scale, &mut self.scratch);
+        run.compute.attend(&kv, &asked[..count], scale, &mut self.scratch);
         let blocks = width.div_ceil(BLOCK);
         let mut finite = true;
         for i in 0..count {
-            let (head, t) = ((pairs.start + i) / tokens, (pairs.start + i) % tokens);
+            let (t, head) = at(i);
             let out = &self.tile[i * width..(i + 1) * width];
-            finite &= run.compute.quantise(out, &values.attended, t, head * blocks).is_ok();
+            finite &= run.compute.quantise(out, &values.attended, t, (head - first_head) * blocks).is_ok();
         }
         if finite { Ok(count) } else { Err(self.not_finite(action, "attend")) }
     }

@@ -8,6 +8,7 @@ mod grow;
 mod header;
 mod mlp;
 mod norm;
+mod queries;
 mod record;
 mod steps;
 mod tasks;
@@ -17,7 +18,7 @@ pub use header::{Header, Row};
 pub use record::Recorded;
 pub(crate) use views::{DeviceMemory, Views};
 
-use crate::compute::{Compute, Scratch};
+use crate::compute::{Compute, QUERIES, Scratch};
 use crate::device::DeviceWeights;
 use crate::rope::Rotations;
 use crate::transport::sync::{AtomicBool, Ordering, Padded, fence};
@@ -259,7 +260,7 @@ impl<'a, 'c> Worker<'a, 'c> {
             scratch: Scratch::new(blocks, model.head_width as usize),
             growth: [false, true].map(|down| Growth::new(run.plan, stage, lane.device, down, &shared.views)),
             squares: vec![0.0; model.width.div_ceil(32) as usize],
-            tile: vec![0.0; attention::TILE * model.head_width as usize],
+            tile: vec![0.0; QUERIES * model.head_width as usize],
             next: Header::with_room(run.plan.workload.rows() as usize),
             next_for: None,
             round: 0,

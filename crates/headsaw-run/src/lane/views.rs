@@ -2,6 +2,7 @@
 
 use super::Header;
 use crate::compute::{Acts, BLOCK, KvHead, KvParts, Shared};
+use half::{bf16, f16};
 use headsaw::lower::work;
 use headsaw::plan::{Plan, Slice};
 use headsaw::program::{MicroId, NormSite, PlaceKind, Program};
@@ -46,7 +47,8 @@ impl Aligned {
 /// Types of which every bit pattern is a value.
 trait Number {}
 impl Number for i8 {}
-impl Number for u16 {}
+impl Number for f16 {}
+impl Number for bf16 {}
 impl Number for i32 {}
 impl Number for f32 {}
 
@@ -314,6 +316,7 @@ impl<'a> Views<'a> {
         let offset = 2 * part * index * s.kv.bytes() as usize;
         match s.kv {
             KvDtype::F16 => KvHead::F16(kv_parts(self.cache, offset, part, s.head_width)),
+            KvDtype::Bf16 => KvHead::Bf16(kv_parts(self.cache, offset, part, s.head_width)),
             KvDtype::F32 => KvHead::F32(kv_parts(self.cache, offset, part, s.head_width)),
         }
     }

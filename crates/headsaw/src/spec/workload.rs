@@ -110,6 +110,8 @@ impl Activations {
 pub enum KvDtype {
     /// Half precision.
     F16,
+    /// bfloat16: half precision's bytes, single precision's range, 8 bits of it.
+    Bf16,
     /// Single precision.
     F32,
 }
@@ -118,7 +120,7 @@ impl KvDtype {
     /// Bytes of one element.
     pub fn bytes(self) -> u32 {
         match self {
-            KvDtype::F16 => 2,
+            KvDtype::F16 | KvDtype::Bf16 => 2,
             KvDtype::F32 => 4,
         }
     }

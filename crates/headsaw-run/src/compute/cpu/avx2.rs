@@ -145,14 +145,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, shifted: F) -> (F, F) {
+    fn scale(self, x: F, _: F, shifted: F) -> F {
         unsafe {
             let (bias, round) = (_mm256_set1_epi32(127), _mm256_set1_epi32(math::ROUND.to_bits() as i32));
             let bits = both!(_mm256_castps_si256, shifted);
             let n = both!(_mm256_sub_epi32, bits, [round; 2]);
             let half = both!(_mm256_srai_epi32::<1>, n);
             let rest = both!(_mm256_sub_epi32, n, half);
-            (both!(power, half, [bias; 2]), both!(power, rest, [bias; 2]))
+            let (a, b) = (both!(power, half, [bias; 2]), both!(power, rest, [bias; 2]));
+            self.mul(self.mul(x, a), b)
         }
     }
 
@@ -199,6 +200,11 @@ impl Simd for Avx2 {
             _mm_storeu_si128(to.cast(), bytes);
             fold_integers!(_mm_add_epi32, _mm256_add_epi32(q[0], q[1]))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]

@@ -1,6 +1,5 @@
 //! AVX-512 with VNNI: one register for sixteen lanes, four columns of a product in one instruction.
 
-use super::super::math;
 use super::simd::{Kernel, Simd};
 use std::arch::x86_64::*;
 
@@ -106,14 +105,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, shifted: __m512) -> (__m512, __m512) {
-        unsafe {
-            let bias = _mm512_set1_epi32(127);
-            let n = _mm512_sub_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(math::ROUND.to_bits() as i32));
-            let half = _mm512_srai_epi32::<1>(n);
-            let (a, b) = (_mm512_add_epi32(half, bias), _mm512_add_epi32(_mm512_sub_epi32(n, half), bias));
-            (_mm512_castsi512_ps(_mm512_slli_epi32::<23>(a)), _mm512_castsi512_ps(_mm512_slli_epi32::<23>(b)))
-        }
+    fn scale(self, x: __m512, n: __m512, _: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(x, n) }
     }
 
     #[inline(always)]
@@ -203,6 +196,11 @@ impl Simd for Avx512 {
             }
             _mm512_cvtepi32_ps(sum)
         }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]

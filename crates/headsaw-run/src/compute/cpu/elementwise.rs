@@ -1,10 +1,9 @@
-//! What works on each element or block alone: norms, quantising, rotation, the activation function, the cache.
+//! What works on each element or block alone: norms, quantising, rotation, the activation function.
 
 use super::super::math;
 use super::super::matrix::Matrix;
 use super::super::{Acts, BLOCK, NotFinite, PANEL};
 use super::pack::{Panels, segment_bytes};
-use super::portable::narrow;
 use super::simd::{Kernel, Simd};
 use half::{bf16, f16};
 use headsaw::spec::model::Dtype;
@@ -26,8 +25,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
         p = s.add(s.mul(p, r), s.splat(math::EXP_POLYNOMIAL[c]));
     }
     let mantissa = s.add(s.splat(1.0), s.add(r, s.mul(s.mul(r, r), p)));
-    let (a, b) = s.power_of_two(shifted);
-    s.zero_below(x, s.splat(math::EXP_CUT), s.mul(s.mul(mantissa, a), b))
+    s.zero_below(x, s.splat(math::EXP_CUT), s.scale(mantissa, n, shifted))
 }
 
 /// One block of up to 32 numbers, zeros beyond.
@@ -193,14 +191,6 @@ impl Kernel for Rotate<'_> {
             pair[0] = a * cos - b * sin;
             pair[1] = a * sin + b * cos;
         }
-    }
-}
-
-/// Rounds numbers to half precision and hands them on, one by one.
-#[inline(always)]
-pub(super) fn narrow_each(x: &[f32], mut write: impl FnMut(usize, u16)) {
-    for (i, &x) in x.iter().enumerate() {
-        write(i, narrow(x));
     }
 }
 

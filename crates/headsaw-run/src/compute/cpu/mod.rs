@@ -8,19 +8,21 @@ pub(super) mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod cache;
 mod elementwise;
 pub(super) mod lines;
 pub(super) mod matmul;
 mod pack;
 mod portable;
 mod simd;
+mod sums;
 
 pub(super) use pack::Panels;
 #[cfg(test)]
 pub(super) use portable::wide_fma;
 
 use super::matrix::{Body, Matrix};
-use super::{Acts, Compute, Isa, KvHead, Leaves, NotFinite, Out, PANEL, Query, Scratch, UnsupportedIsa};
+use super::{Acts, Compute, Isa, KvHead, Leaves, NotFinite, Out, Query, Scratch, UnsupportedIsa};
 use crate::weights::RawRows;
 use simd::Simd;
 use std::ops::Range;
@@ -104,32 +106,18 @@ impl<S: Simd> Compute for Cpu<S> {
     }
 
     fn write_keys(&self, kv: &KvHead, position: usize, first: usize, k: &[f32]) {
-        let place = |width: usize, d: usize| (position / PANEL * width + first + d) * PANEL + position % PANEL;
         match kv {
-            KvHead::F16(kv) => elementwise::narrow_each(k, |d, k| {
-                // SAFETY: the program gives this call these columns of this key.
-                unsafe { kv.keys.set(place(kv.head_width, d), k) }
-            }),
-            KvHead::F32(kv) => k.iter().enumerate().for_each(|(d, &k)| {
-                // SAFETY: as above.
-                unsafe { kv.keys.set(place(kv.head_width, d), k) }
-            }),
+            KvHead::F16(kv) => cache::write_keys(kv, position, first, k),
+            KvHead::Bf16(kv) => cache::write_keys(kv, position, first, k),
+            KvHead::F32(kv) => cache::write_keys(kv, position, first, k),
         }
     }
 
     fn write_values(&self, kv: &KvHead, position: usize, first: usize, v: &[f32]) {
         match kv {
-            KvHead::F16(kv) => {
-                let start = position * kv.head_width + first;
-                // SAFETY: the program gives this call these columns of this value.
-                let to = unsafe { kv.values.slice_mut(start..start + v.len()) };
-                elementwise::narrow_each(v, |d, v| to[d] = v);
-            }
-            KvHead::F32(kv) => {
-                let start = position * kv.head_width + first;
-                // SAFETY: as above.
-                unsafe { kv.values.slice_mut(start..start + v.len()) }.copy_from_slice(v);
-            }
+            KvHead::F16(kv) => cache::write_values(kv, position, first, v),
+            KvHead::Bf16(kv) => cache::write_values(kv, position, first, v),
+            KvHead::F32(kv) => cache::write_values(kv, position, first, v),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::super::math;
 use super::simd::{Kernel, Simd};
-use half::f16;
 use std::array::from_fn;
 use std::hint::black_box;
 
@@ -95,10 +94,10 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn power_of_two(self, shifted: F) -> (F, F) {
+    fn scale(self, x: F, _: F, shifted: F) -> F {
         let n = shifted.map(|x| (x.to_bits() as i32).wrapping_sub(math::ROUND.to_bits() as i32));
         let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-        (n.map(|n| power(n >> 1)), n.map(|n| power(n.wrapping_sub(n >> 1))))
+        from_fn(|i| x[i] * power(n[i] >> 1) * power(n[i].wrapping_sub(n[i] >> 1)))
     }
 
     #[inline(always)]
@@ -231,10 +230,4 @@ fn widen(half: u16) -> f32 {
     let scaled = (f32::from_bits(magnitude) * f32::from_bits(0x7780_0000)).to_bits();
     let special = if half & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
     f32::from_bits(scaled | special | u32::from(half & 0x8000) << 16)
-}
-
-/// The value of half precision nearest to `x`, as bits.
-#[inline(always)]
-pub(super) fn narrow(x: f32) -> u16 {
-    f16::from_f32(x).to_bits()
 }

@@ -53,8 +53,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a < b ? 0 : x`
     fn zero_below(self, a: Self::F, b: Self::F, x: Self::F) -> Self::F;
-    /// `2^n` in two factors whose product it is, for `shifted = n + ROUND`.
-    fn power_of_two(self, shifted: Self::F) -> (Self::F, Self::F);
+    /// `x · 2^n` for a whole `n`, where `shifted = n + ROUND`.
+    fn scale(self, x: Self::F, n: Self::F, shifted: Self::F) -> Self::F;
 
     /// The largest lane; for NaN see [`Simd::max`].
     fn largest(self, x: Self::F) -> f32;
@@ -84,6 +84,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// 32 i8.
     unsafe fn dot_q8(self, weights: &Self::W, quants: *const i8, correction: i32) -> Self::F;
 
+    /// Asks for a cache line that will be read soon. The address may lie anywhere: nothing is read.
+    #[inline(always)]
+    fn prefetch<T>(self, _: *const T) {}
+
     /// Up to sixteen f32, then zeros.
     /// # Safety
     /// `n` f32.
@@ -107,6 +111,19 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe {
             lanes[..n].as_mut_ptr().copy_from_nonoverlapping(from, n);
             self.load_f16(lanes.as_ptr())
+        }
+    }
+
+    /// Up to sixteen bfloat16, then zeros.
+    /// # Safety
+    /// `n` u16.
+    #[inline(always)]
+    unsafe fn load_bf16_part(self, from: *const u16, n: usize) -> Self::F {
+        let mut lanes = [0; 16];
+        // SAFETY: the caller's promise; `n` is checked to fit.
+        unsafe {
+            lanes[..n].as_mut_ptr().copy_from_nonoverlapping(from, n);
+            self.load_bf16(lanes.as_ptr())
         }
     }
 

@@ -71,7 +71,7 @@ fn calls_of_a_product(kernels: &dyn Compute, dtype: Dtype) -> usize {
 
 fn calls_of_attention(kernels: &dyn Compute) -> usize {
     let (width, keys) = (24, if cfg!(miri) { 17 } else { 300 });
-    let mut parts = [vec![0u16; 304 * width], vec![0u16; 304 * width]];
+    let mut parts = [vec![half::f16::ZERO; 304 * width], vec![half::f16::ZERO; 304 * width]];
     let [k, values] = parts.each_mut().map(|part| Shared::from_mut(&mut part[..]));
     let kv = KvHead::F16(KvParts { keys: k, values, head_width: width });
     let (x, mut out) = (Random(1).numbers(width), vec![0.0; 11 * width]);

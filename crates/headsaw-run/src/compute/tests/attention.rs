@@ -1,38 +1,47 @@
 //! Attention: fast kernels against the reference, bit for bit.
 
 use super::*;
+use half::{bf16, f16};
+use headsaw::spec::workload::KvDtype;
 use proptest::prelude::*;
 
-/// A cache of one KV head, in both types.
-#[derive(Clone, PartialEq, Debug)]
+/// A cache of one KV head, in all types; one of them is used.
+#[derive(Clone, Debug)]
 struct Cache {
-    half: [Vec<u16>; 2],
-    single: [Vec<f32>; 2],
+    f16: [Vec<f16>; 2],
+    bf16: [Vec<bf16>; 2],
+    f32: [Vec<f32>; 2],
     width: usize,
-    float: bool,
+    kv: KvDtype,
+}
+
+fn kv_dtypes() -> impl Strategy<Value = KvDtype> {
+    prop::sample::select(vec![KvDtype::F16, KvDtype::Bf16, KvDtype::F32])
 }
 
 impl Cache {
     /// Holds NaN where nothing has been written.
-    fn new(capacity: usize, width: usize, float: bool) -> Cache {
+    fn new(capacity: usize, width: usize, kv: KvDtype) -> Cache {
         let n = capacity.next_multiple_of(16) * width;
-        Cache { half: [vec![0x7e01; n], vec![0x7e01; n]], single: [vec![f32::NAN; n], vec![f32::NAN; n]], width, float }
+        let two = |n| [n, n];
+        let f16 = two(n).map(|n| vec![f16::NAN; n]);
+        Cache { f16, bf16: two(n).map(|n| vec![bf16::NAN; n]), f32: two(n).map(|n| vec![f32::NAN; n]), width, kv }
     }
 
     fn head(&mut self) -> KvHead<'_> {
-        let head_width = self.width;
-        if self.float {
-            let [keys, values] = self.single.each_mut().map(|x| Shared::from_mut(&mut x[..]));
-            KvHead::F32(KvParts { keys, values, head_width })
-        } else {
-            let [keys, values] = self.half.each_mut().map(|x| Shared::from_mut(&mut x[..]));
-            KvHead::F16(KvParts { keys, values, head_width })
+        match self.kv {
+            KvDtype::F16 => KvHead::F16(parts(&mut self.f16, self.width)),
+            KvDtype::Bf16 => KvHead::Bf16(parts(&mut self.bf16, self.width)),
+            KvDtype::F32 => KvHead::F32(parts(&mut self.f32, self.width)),
         }
     }
 
     fn bits(&self) -> Vec<u32> {
-        let half = self.half.iter().flatten().map(|&x| u32::from(x));
-        half.chain(self.single.iter().flat_map(|x| bits(x))).collect()
+        match self.kv {
+            KvDtype::F16 => self.f16.iter().flatten().map(|x| u32::from(x.to_bits())).collect(),
+            KvDtype::Bf16 => self.bf16.iter().flatten().map(|x| u32::from(x.to_bits())).collect(),
+            KvDtype::F32 => self.f32.iter().flat_map(|x| bits(x)).collect(),
+        }
     }
 
     /// Writes random keys and values, in two parts each.
@@ -51,6 +60,11 @@ impl Cache {
     }
 }
 
+fn parts<T>(parts: &mut [Vec<T>; 2], head_width: usize) -> KvParts<'_, T> {
+    let [keys, values] = parts.each_mut().map(|x| Shared::from_mut(&mut x[..]));
+    KvParts { keys, values, head_width }
+}
+
 /// Queries and the number of keys that each sees.
 struct Case {
     cache: Cache,
@@ -58,14 +72,14 @@ struct Case {
     keys: Vec<usize>,
 }
 
-fn case(seed: u64, keys: usize, float: bool) -> Case {
+fn case(seed: u64, keys: usize, kv: KvDtype) -> Case {
     let mut random = Random(seed);
-    let width = [64, 32, 80, 16, 24, 40, 6][random.below(7)];
-    let mut cache = Cache::new(keys + 20, width, float);
+    let width = [64, 128, 32, 80, 16, 24, 40, 6][random.below(8)];
+    let mut cache = Cache::new(keys + 20, width, kv);
     // Small scores, and scores so far apart that exponentials vanish.
     let size = [1.0, 1.0, 30.0][random.below(3)];
     cache.fill(&*reference(), &mut random, keys, size);
-    let n = [1, 2, 3, 7, 8, 9, 17][random.below(7)];
+    let n = [1, 2, 3, 4, 7, 8, 9, 16, 17, 35][random.below(10)];
     // Causal, as a prompt's last tokens are, or any numbers of keys.
     let causal = random.below(2) == 0;
     let seen = |q: usize, random: &mut Random| {
@@ -94,8 +108,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
 
     #[test]
-    fn attention_has_the_references_bits(seed: u64, keys in 1usize..if cfg!(miri) { 20 } else { 600 }, float: bool) {
-        let mut case = case(seed, keys, float);
+    fn attention_has_the_references_bits(seed: u64, keys in 1usize..if cfg!(miri) { 20 } else { 600 }, kv in kv_dtypes()) {
+        let mut case = case(seed, keys, kv);
         let n = case.keys.len();
         let expected = attend(&*reference(), &mut case, 0..n);
         prop_assert!(expected.iter().all(|x| x.is_finite()));
@@ -111,13 +125,13 @@ proptest! {
 
     #[test]
     fn attention_is_right(seed: u64, keys in 1usize..if cfg!(miri) { 20 } else { 600 }) {
-        let mut case = case(seed, keys, true);
+        let mut case = case(seed, keys, KvDtype::F32);
         let n = case.keys.len();
         let got = attend(&*cpu(None).unwrap(), &mut case, 0..n);
         let width = case.cache.width;
         for q in 0..n {
-            let key = |j: usize, d: usize| f64::from(case.cache.single[0][(j / 16 * width + d) * 16 + j % 16]);
-            let value = |j: usize, d: usize| f64::from(case.cache.single[1][j * width + d]);
+            let key = |j: usize, d: usize| f64::from(case.cache.f32[0][(j / 16 * width + d) * 16 + j % 16]);
+            let value = |j: usize, d: usize| f64::from(case.cache.f32[1][j * width + d]);
             let query = |d: usize| f64::from(case.queries[q * width + d]);
             let scores: Vec<f64> =
                 (0..case.keys[q]).map(|j| (0..width).map(|d| query(d) * key(j, d)).sum::<f64>() * 0.3).collect();
@@ -136,15 +150,38 @@ proptest! {
     }
 
     #[test]
-    fn caches_are_written_alike(seed: u64, float: bool) {
+    fn caches_are_written_alike(seed: u64, kv in kv_dtypes()) {
         let mut random = Random(seed);
         let width = 1 + random.below(100);
-        let mut expected = Cache::new(40, width, float);
+        let mut expected = Cache::new(40, width, kv);
         expected.fill(&*reference(), &mut Random(seed), 37, 1.0);
         for kernels in fast() {
-            let mut got = Cache::new(40, width, float);
+            let mut got = Cache::new(40, width, kv);
             got.fill(&*kernels, &mut Random(seed), 37, 1.0);
             prop_assert_eq!(got.bits(), expected.bits(), "{}", kernels.name());
+        }
+    }
+}
+
+/// What the types are for: numbers come back rounded to 11, 8 and 24 bits, and only half precision runs over.
+#[test]
+fn caches_round_to_their_type() {
+    let v = [1.0 + 1.0 / 512.0, 70_000.0, -3.0e-39];
+    let expect = [
+        (KvDtype::F16, [1.0 + 1.0 / 512.0, f32::INFINITY, 0.0]),
+        (KvDtype::Bf16, [1.0, 70_144.0, bf16::from_bits(0x8021).to_f32()]),
+        (KvDtype::F32, v),
+    ];
+    for kernels in fast().into_iter().chain([reference()]) {
+        for (kv, expect) in expect {
+            let mut cache = Cache::new(16, v.len(), kv);
+            kernels.write_values(&cache.head(), 0, 0, &v);
+            let got: Vec<f32> = match kv {
+                KvDtype::F16 => cache.f16[1][..3].iter().map(|x| x.to_f32()).collect(),
+                KvDtype::Bf16 => cache.bf16[1][..3].iter().map(|x| x.to_f32()).collect(),
+                KvDtype::F32 => cache.f32[1][..3].to_vec(),
+            };
+            assert_eq!(got, expect, "{} {kv:?}", kernels.name());
         }
     }
 }
