@@ -76,13 +76,19 @@ fn product(compute: &dyn Compute, matrix: &Matrix, x: &mut Activations, tokens: 
     })
 }
 
-/// What each core does while all do products of a prompt, of what it does alone.
+/// What each core does while all do products of a prompt and meet after each, as devices do, of what it does alone: what
+/// comes between one of them keeps all others waiting.
 pub(super) fn together(compute: &dyn Compute, cores: u32, rounds: &mut Rounds) -> f64 {
     let mut seconds = |lanes: u32| {
         threads::together(lanes, rounds, |lane| {
             let mut work = Prompt::new(compute);
             lane.meet()?;
-            Ok(work.seconds(compute))
+            let begun = Instant::now();
+            for _ in 0..PROMPTS {
+                work.product(compute);
+                lane.meet()?;
+            }
+            Ok(begun.elapsed().as_secs_f64())
         })
     };
     let (alone, all) = (seconds(1), seconds(cores));
@@ -111,15 +117,10 @@ impl Prompt {
         }
     }
 
-    /// Seconds of some of them in a row, long enough that it does not matter who begins first.
-    fn seconds(&mut self, compute: &dyn Compute) -> f64 {
-        let begun = Instant::now();
-        for _ in 0..PROMPTS {
-            let (rows, panels) = (self.matrix.rows(), 0..self.matrix.panels());
-            let out = Out { data: Shared::from_mut(&mut self.out), node_stride: 0, token_stride: rows, first_row: 0 };
-            compute.matmul(&self.matrix, &self.x.acts(), 0..PROMPT, panels, &self.leaves, out, &mut self.scratch);
-        }
-        begun.elapsed().as_secs_f64()
+    fn product(&mut self, compute: &dyn Compute) {
+        let (rows, panels) = (self.matrix.rows(), 0..self.matrix.panels());
+        let out = Out { data: Shared::from_mut(&mut self.out), node_stride: 0, token_stride: rows, first_row: 0 };
+        compute.matmul(&self.matrix, &self.x.acts(), 0..PROMPT, panels, &self.leaves, out, &mut self.scratch);
     }
 }
 

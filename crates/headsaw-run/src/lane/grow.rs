@@ -122,14 +122,19 @@ impl Worker<'_, '_> {
         let gathers = self.gathers();
         let growth = &self.growth[usize::from(down)];
         for product in growth.units[unit as usize].iter().filter(|product| product.leaves.nodes > 0) {
-            let at_once = (floats.len() / (product.leaves.nodes * width)).clamp(1, tokens);
+            let (compute, leaves) = (self.shared.run.compute, &product.leaves);
+            if product.merges.iter().all(|merges| *merges == 0) {
+                let out = into.nodes(product, columns.start);
+                compute.matmul(matrix, x, 0..tokens, panels.clone(), leaves, out, &mut self.scratch);
+                continue;
+            }
+            let at_once = (floats.len() / (leaves.nodes * width)).clamp(1, tokens);
             for start in (0..tokens).step_by(at_once) {
                 let some = start..tokens.min(start + at_once);
                 let node_stride = at_once * width;
                 let first_row = start * width + columns.start;
                 let out = Out { data: floats, node_stride, token_stride: width, first_row };
-                let compute = self.shared.run.compute;
-                compute.matmul(matrix, x, some.clone(), panels.clone(), &product.leaves, out, &mut self.scratch);
+                compute.matmul(matrix, x, some.clone(), panels.clone(), leaves, out, &mut self.scratch);
                 for t in some {
                     let node = |i: usize| floats.part(i * node_stride + (t - start) * width, columns.len());
                     into.add(product, t * stride + columns.start, columns.len(), node);
@@ -147,6 +152,9 @@ impl Worker<'_, '_> {
     }
 }
 
+/// Elements that are added up at once.
+const SUM_BLOCK: usize = 64;
+
 /// Vectors `[size]` of partial sums, one after the other, each `[T, stride]`.
 struct Partial<'a> {
     data: Shared<'a, f32>,
@@ -155,6 +163,13 @@ struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
+    /// Where a product's nodes go that are added to nothing yet.
+    fn nodes(&self, product: &Product, first_row: usize) -> Out<'a> {
+        let start = (product.base + product.height) * self.size;
+        let data = self.data.part(start + first_row, self.data.len() - start - first_row);
+        Out { data, node_stride: self.size, token_stride: self.stride, first_row }
+    }
+
     /// Adds a product's nodes, of one token and `len` columns from element `at` of a vector on.
     fn add(&self, product: &Product, at: usize, len: usize, node: impl Fn(usize) -> Shared<'a, f32>) {
         debug_assert!(len <= self.stride);
@@ -187,6 +202,8 @@ pub(super) struct Sum<'a> {
     pieces: Vec<Shared<'a, f32>>,
     /// Additions after each.
     merges: Vec<u8>,
+    /// How many wait for their right neighbour at most.
+    height: usize,
 }
 
 impl<'a> Sum<'a> {
@@ -219,7 +236,7 @@ impl<'a> Sum<'a> {
             ranges.extend(nodes);
         }
         let leaves = if down { shard::mlp_leaves(model) } else { model.heads };
-        Sum { pieces, merges: shard::merges(leaves, &ranges) }
+        Sum { pieces, merges: shard::merges(leaves, &ranges), height: shard::height(leaves, &ranges) }
     }
 
     /// Adds the tree's sum to `to`, whose first element is element `start` of the pieces.
@@ -235,32 +252,28 @@ impl<'a> Sum<'a> {
                     *to += a + b;
                 }
             }
-            _ => {
-                for (i, to) in to.chunks_mut(BLOCK).enumerate() {
-                    let len = to.len();
-                    self.add_block(to, |n| piece(n, i * BLOCK, len));
-                }
-            }
+            // A short stack is made in no time; few trees need a tall one.
+            _ if self.height < 4 => self.add_tree::<4>(to, piece),
+            _ => self.add_tree::<TREE_DEPTH>(to, piece),
         }
     }
 
-    fn add_block<'p>(&self, to: &mut [f32], piece: impl Fn(usize) -> &'p [f32]) {
-        let mut stack = [[0.0f32; BLOCK]; TREE_DEPTH];
-        let mut height = 0;
-        for (i, merges) in self.merges.iter().enumerate() {
-            let x = piece(i);
-            stack[height][..x.len()].copy_from_slice(x);
-            height += 1;
-            for _ in 0..*merges {
-                height -= 1;
-                let (low, high) = stack.split_at_mut(height);
-                for (a, b) in low[height - 1].iter_mut().zip(&high[0]) {
-                    *a += b;
+    /// The same, block by block over a stack of `N` values that wait for their right neighbour.
+    fn add_tree<'p, const N: usize>(&self, to: &mut [f32], piece: impl Fn(usize, usize, usize) -> &'p [f32]) {
+        for (block, to) in to.chunks_mut(SUM_BLOCK).enumerate() {
+            let mut stack = [[0.0f32; SUM_BLOCK]; N];
+            let mut height = 0;
+            for (i, merges) in self.merges.iter().enumerate() {
+                let x = piece(i, block * SUM_BLOCK, to.len());
+                stack[height][..x.len()].copy_from_slice(x);
+                height += 1;
+                for _ in 0..*merges {
+                    height -= 1;
+                    let (low, high) = stack.split_at_mut(height);
+                    add(&mut low[height - 1], &high[0]);
                 }
             }
-        }
-        for (to, x) in to.iter_mut().zip(&stack[0]) {
-            *to += x;
+            add(to, &stack[0]);
         }
     }
 }

@@ -44,7 +44,8 @@ pub enum Capacity {
         /// The share that an exchange leaves.
         exchange: f64,
     },
-    /// Lanes are threads: `min(k, cores)`, those that exchange counted, and less the more cores are busy.
+    /// Lanes are threads, those that exchange too: as many at once as there are cores, in the order in which they come,
+    /// and each slower the more cores are busy.
     Cores {
         /// Of the machine.
         cores: u32,
@@ -54,18 +55,25 @@ pub enum Capacity {
 }
 
 impl Capacity {
-    /// The speed of each of so many busy compute lanes, 1 alone, while so many lanes exchange.
-    pub fn speed(self, computing: usize, exchanging: usize) -> f64 {
-        let k = computing.max(1) as f64;
+    /// How many busy lanes are at work at the same time; the others wait for their turn.
+    pub fn at_once(self) -> usize {
+        match self {
+            Capacity::Overlap { .. } => usize::MAX,
+            Capacity::Cores { cores, .. } => cores.max(1) as usize,
+        }
+    }
+
+    /// The speed of each of so many lanes at work, 1 alone, while so many lanes exchange beside them.
+    pub fn speed(self, working: usize, exchanging: usize) -> f64 {
+        let k = working.max(1) as f64;
         match self {
             Capacity::Overlap { lanes, exchange } => {
                 let left = if exchanging > 0 { exchange } else { 1.0 };
                 left * ((1.0 + lanes * (k - 1.0)) / k).min(1.0)
             }
             Capacity::Cores { cores, together } => {
-                let (cores, busy) = (f64::from(cores), k + exchanging as f64);
-                let crowd = if cores > 1.0 { (busy.min(cores) - 1.0) / (cores - 1.0) } else { 0.0 };
-                (1.0 - (1.0 - together) * crowd) * (cores / busy).min(1.0)
+                let crowd = if cores > 1 { (k - 1.0) / f64::from(cores - 1) } else { 0.0 };
+                1.0 - (1.0 - together) * crowd.min(1.0)
             }
         }
     }
@@ -97,12 +105,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cores_are_shared_and_slower_the_more_are_busy() {
+    fn cores_are_slower_the_more_are_busy() {
         let cores = |together| Capacity::Cores { cores: 3, together };
-        let speeds = |capacity: Capacity| [1, 2, 3, 6].map(|busy| capacity.speed(busy, 0));
-        assert_eq!(speeds(cores(1.0)), [1.0, 1.0, 1.0, 0.5]);
-        assert_eq!(speeds(cores(0.8)), [1.0, 0.9, 0.8, 0.4]);
-        assert_eq!(cores(0.8).speed(2, 1), 0.8, "who exchanges is busy too");
-        assert_eq!(Capacity::Cores { cores: 1, together: 1.0 }.speed(2, 0), 0.5);
+        let speeds = |capacity: Capacity| [1, 2, 3].map(|busy| capacity.speed(busy, 0));
+        assert_eq!(speeds(cores(1.0)), [1.0, 1.0, 1.0]);
+        assert_eq!(speeds(cores(0.8)), [1.0, 0.9, 0.8]);
+        assert_eq!(cores(0.8).at_once(), 3);
+        assert_eq!(Capacity::Cores { cores: 1, together: 1.0 }.speed(1, 0), 1.0);
     }
 }

@@ -176,17 +176,34 @@ impl<'a> Play<'a> {
         match self.prepared.domain_of[lane as usize] {
             None => self.until(lane, self.now + late + price.seconds.0),
             Some(domain) => {
-                let seconds = late + price.seconds.0;
-                self.shared[domain as usize].begin(self.now, lane, seconds, price.streamed.0 as f64);
-                self.reset(domain);
+                self.work(lane, domain, late + price.seconds.0, price.streamed.0 as f64);
             }
         }
     }
 
-    /// Speeds have changed: so have the times of all busy lanes.
+    /// A lane works beside those that share with it.
+    fn work(&mut self, lane: u32, domain: u32, seconds: f64, streamed: f64) {
+        self.shared[domain as usize].begin(self.now, lane, seconds, streamed);
+        self.reset(domain);
+    }
+
+    /// A lane has done its work.
+    fn worked(&mut self, lane: u32) {
+        if let Some(domain) = self.prepared.domain_of[lane as usize] {
+            self.shared[domain as usize].end(self.now, lane);
+            self.reset(domain);
+        }
+    }
+
+    /// Speeds have changed: so have the times of all busy lanes. Who has waited for a core begins now.
     fn reset(&mut self, domain: u32) {
         for i in 0..self.shared[domain as usize].busy.len() {
-            let busy = self.shared[domain as usize].busy[i];
+            let busy = &mut self.shared[domain as usize].busy[i];
+            if busy.speed > 0.0 && !std::mem::replace(&mut busy.begun, true) {
+                let start = &mut self.lanes[busy.lane as usize].start;
+                *start = start.max(self.now);
+            }
+            let busy = *busy;
             self.until(busy.lane, busy.done(self.now));
         }
     }
@@ -200,8 +217,7 @@ impl<'a> Play<'a> {
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
         let late = self.late(lane);
         self.lanes[lane as usize].start = self.now + late;
-        self.exchanges(lane, true);
-        self.until(lane, self.now + late + price.seconds.0);
+        self.exchange(lane, late + price.seconds.0);
     }
 
     /// When the message that a lane has just sent can be taken.
@@ -214,7 +230,26 @@ impl<'a> Play<'a> {
         self.ports.there(link, device, self.now, bytes.0 as f64)
     }
 
-    /// A lane begins or ends an exchange: the compute lanes beside it notice.
+    /// The domain of a lane whose exchanges take the cores that compute.
+    fn cores(&self, lane: u32) -> Option<u32> {
+        self.prepared.domain_of[lane as usize].filter(|domain| self.shared[*domain as usize].exchanges_compute())
+    }
+
+    /// A lane exchanges for some seconds.
+    fn exchange(&mut self, lane: u32, seconds: f64) {
+        if let Some(domain) = self.cores(lane) {
+            return self.work(lane, domain, seconds, 0.0);
+        }
+        self.exchanges(lane, true);
+        self.until(lane, self.now + seconds);
+    }
+
+    /// A lane has exchanged.
+    fn exchanged(&mut self, lane: u32) {
+        if self.cores(lane).is_some() { self.worked(lane) } else { self.exchanges(lane, false) }
+    }
+
+    /// A lane begins or ends an exchange beside the compute lanes, which notice.
     fn exchanges(&mut self, lane: u32, begins: bool) {
         let Some(domain) = self.prepared.domain_of[lane as usize] else { return };
         let shared = &mut self.shared[domain as usize];
@@ -260,8 +295,7 @@ impl<'a> Play<'a> {
             let late = if member.0 == lane { 0.0 } else { self.prepared.hand_over[member.index()] };
             self.lanes[member.index()].waits = false;
             self.lanes[member.index()].start = began + late;
-            self.exchanges(member.0, true);
-            self.until(member.0, began + late + price.seconds.0);
+            self.exchange(member.0, began + late - self.now + price.seconds.0);
         }
     }
 
@@ -284,8 +318,7 @@ impl<'a> Play<'a> {
 
     /// What a lane has met for is there: it is copied, or added up.
     fn take_in(&mut self, lane: u32, seconds: f64) {
-        self.exchanges(lane, true);
-        self.until(lane, self.now + seconds);
+        self.exchange(lane, seconds);
     }
 
     /// A lane's action is done, or the first half of it.
@@ -309,7 +342,7 @@ impl<'a> Play<'a> {
         }
         match task.kind {
             Kind::Send(chan) => {
-                self.exchanges(lane, false);
+                self.exchanged(lane);
                 let there = self.there(lane, chan);
                 let channel = &mut self.chans[chan as usize];
                 channel.there = there;
@@ -317,13 +350,8 @@ impl<'a> Play<'a> {
                 let receiver = channel.receiver.take();
                 self.ready.extend(receiver);
             }
-            Kind::Compute => {
-                if let Some(domain) = self.prepared.domain_of[lane as usize] {
-                    self.shared[domain as usize].end(self.now, lane);
-                    self.reset(domain);
-                }
-            }
-            Kind::Meet(_) => self.exchanges(lane, false),
+            Kind::Compute => self.worked(lane),
+            Kind::Meet(_) => self.exchanged(lane),
             Kind::Recv(_) => {}
         }
         let ready = &mut self.ready;
