@@ -34,8 +34,11 @@ const WIDTHS: [usize; 2] = [32, 128];
 
 /// Tokens and columns of element-wise work: the activations of a prompt.
 const ELEMENTS: [usize; 2] = [128, 1024];
-/// Products that each core does while the others do theirs.
-const PROMPTS: usize = 8;
+/// Products that each core does in a row while the others do theirs: some tenth of a second, as long as a prompt takes, since
+/// what disturbs now and then is a part of it.
+const PROMPTS: usize = 200;
+/// What disturbs comes and goes: this is measured for longer than other things.
+const LONGER: u32 = 10;
 const VOCABULARY: usize = 1 << 15;
 
 pub(super) const MEASUREMENTS: u64 = (WEIGHTS.len() * TOKENS.len() + QUERIES.len() + 3 + 9 + 2) as u64;
@@ -80,7 +83,7 @@ fn product(compute: &dyn Compute, matrix: &Matrix, x: &mut Activations, tokens: 
 /// comes between one of them keeps all others waiting.
 pub(super) fn together(compute: &dyn Compute, cores: u32, rounds: &mut Rounds) -> f64 {
     let mut seconds = |lanes: u32| {
-        threads::together(lanes, rounds, |lane| {
+        threads::together(lanes, &mut rounds.longer(LONGER), |lane| {
             let mut work = Prompt::new(compute);
             lane.meet()?;
             let begun = Instant::now();

@@ -20,6 +20,11 @@ impl Rounds<'_> {
         Rounds { budget, tick, seconds: Vec::new() }
     }
 
+    /// The same, with rounds that go on so many times as long.
+    pub fn longer(&mut self, times: u32) -> Rounds<'_> {
+        Rounds { budget: self.budget * times, tick: self.tick, seconds: Vec::new() }
+    }
+
     /// Seconds of a round.
     pub fn of(&mut self, mut round: impl FnMut()) -> f64 {
         self.timed(|| {

@@ -5,8 +5,10 @@ use super::model::Collective;
 use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };
-use crate::lower::work::{chunks, ends_type, lane_floats, lanes, pieces, weight_type};
-use crate::plan::{Exchange, Plan};
+use crate::lower::work::{
+    chunks, ends_type, ffn_pieces, head_pieces, lane_floats, lanes, pieces, unit_nodes, weight_type,
+};
+use crate::plan::{Exchange, Plan, Slice};
 use crate::program::{Step, Work};
 use crate::shard::BLOCK;
 use crate::spec::cluster::{Level, Table};
@@ -56,6 +58,15 @@ pub fn collective(table: &Table, levels: &[Level], what: Collective, devices: u3
     own + added + transfer(levels, others)
 }
 
+/// Vectors of a unit's rows, beside those that its product writes anyway.
+#[derive(Default)]
+struct Growth {
+    /// Taken again and added.
+    added: f64,
+    /// Written.
+    further: f64,
+}
+
 struct Lane<'a> {
     plan: &'a Plan,
     table: &'a Table,
@@ -80,30 +91,39 @@ impl Lane<'_> {
         product_seconds(self.table, &Product { weights, tokens, rows, depth, calls }, self.home)
     }
 
-    /// With gather it is added to the residual at once.
+    /// A product over heads (or a piece of the MLP), whose nodes of the tree go into the sum so far.
     fn partial(&self, step: Step, work: &Work, rows: u32) -> Price {
+        let elements = f64::from(work.product[0]) * f64::from(rows);
+        let Growth { added, further } = self.growth(step);
+        let passes = elements * added / self.table.elements.add_per_second;
+        // A vector beyond the first leaves the core's own cache: it is fetched and written back.
+        let moved = elements * further * 8.0 / self.table.lane_bytes_per_second.0;
         let product = self.product(weight_type(self.plan), work, rows, 1);
-        let elements = u64::from(work.product[0]) * u64::from(rows);
-        let grown = product + self.each(Elementwise::Add, elements * self.grown(step, work));
-        match self.plan.exchange {
-            Exchange::Reduce => grown,
-            Exchange::Gather => grown + self.each(Elementwise::Add, elements),
-        }
+        product + Price { seconds: Seconds(passes + moved), streamed: Bytes(0) }
     }
 
-    /// Vectors that a product of some heads (or of a piece of the MLP) writes, takes again and adds to the sum so far: where
-    /// a device does all at once the product's own registers add up. A node of the tree is written once and taken once.
-    fn grown(&self, step: Step, work: &Work) -> u64 {
-        let stage = self.plan.stages.first();
-        let units = stage.map_or(1, |stage| match step {
-            Step::Merge => chunks(self.plan, stage),
-            _ => pieces(self.plan, stage),
-        });
-        let leaves = match step {
-            Step::Merge => work.product[1] / self.plan.model.head_width.max(1),
-            _ => 1,
+    /// What a unit does with the nodes that it makes, in the mean over the units of a stage.
+    fn growth(&self, step: Step) -> Growth {
+        let (plan, down) = (self.plan, step == Step::Down);
+        let Some(stage) = plan.stages.first() else { return Growth::default() };
+        let units = if down { pieces(plan, stage) } else { chunks(plan, stage) };
+        let nodes = |slice: &Slice| unit_nodes(plan, stage, slice, down).iter().map(Vec::len).sum::<usize>();
+        let made = stage.slices.iter().map(nodes).sum::<usize>() as f64 / stage.slices.len() as f64;
+        let whole = |slice: &Slice| if down { ffn_pieces(&plan.model, slice) } else { head_pieces(&plan.model, slice) };
+        // With gather a unit takes the same part of each slice, and the last one adds the whole sum to the residual.
+        let (slices, last) = match plan.exchange {
+            Exchange::Reduce => (1.0, 0.0),
+            Exchange::Gather => {
+                let vectors = stage.slices.iter().map(|slice| whole(slice).len()).sum::<usize>();
+                (stage.slices.len() as f64, vectors as f64)
+            }
         };
-        if units > 1 { 2 * u64::from(leaves.clamp(1, 2)) } else { 0 }
+        let (made, units) = (made * slices / f64::from(units), f64::from(units));
+        match units > 1.0 {
+            true => Growth { added: 2.0 * made + last / units, further: 0.0 },
+            // All at once is written where it stays.
+            false => Growth { added: last, further: made - 1.0 },
+        }
     }
 
     /// Q, K and V: three products; Q and K are rotated, K and V stored.
