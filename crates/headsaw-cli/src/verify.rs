@@ -228,7 +228,7 @@ fn program_facts(plan: &Plan, program: &Program) -> Facts {
 fn exchanges(program: &Program) -> usize {
     let Some(first) = program.lanes.first() else { return 0 };
     let alone = program.lanes.iter().filter(|lane| lane.stage == first.stage).all(|lane| lane.device == first.device);
-    let collective = |op: &Op| matches!(op, Op::AllReduce(_) | Op::AllGather(..));
+    let collective = |op: &Op| matches!(op, Op::AllReduce(..) | Op::AllGather(..));
     let inside =
         |lane: &Lane| lane.actions.iter().filter(|a| a.micro.0 == 0 && a.layer == Some(0) && collective(&a.op)).count();
     let most = program.lanes.iter().filter(|lane| lane.device == first.device).map(inside).max();

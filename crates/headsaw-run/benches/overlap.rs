@@ -100,7 +100,7 @@ fn chosen(file: &ModelFile) -> (Link, f64) {
 /// Bytes that come into the first device, and in how many exchanges.
 fn incoming(program: &Program) -> (f64, u32) {
     let others = program.lanes.iter().filter(|lane| lane.device != DeviceId(0)).flat_map(|lane| &lane.actions);
-    let exchanges = others.filter(|action| matches!(action.op, Op::AllReduce(_) | Op::AllGather(..)));
+    let exchanges = others.filter(|action| matches!(action.op, Op::AllReduce(..) | Op::AllGather(..)));
     exchanges
         .fold((0.0, 0), |(bytes, count), action| (bytes + action.work.sent.0 as f64 * f64::from(PROMPT), count + 1))
 }

@@ -22,8 +22,9 @@ use crate::rope::Rotations;
 use crate::weights::ModelFile;
 use check::{check, sound};
 use driver::Driver;
+use headsaw::lower::work;
 use headsaw::plan::{Plan, Slice};
-use headsaw::program::Program;
+use headsaw::program::{LaneId, Program};
 use headsaw::spec::cluster::DeviceId;
 use headsaw::units::Bytes;
 use headsaw::verify::{self, Violation};
@@ -103,10 +104,21 @@ impl Engine {
                 kv_heads: slice.kv_heads(&self.plan.model),
                 layers: self.plan.stages[stage].layers.clone(),
                 weight_bytes,
-                memory_bytes_peak: weight_bytes + self.memory[&slice.device].bytes() + rotations,
+                memory_bytes_peak: weight_bytes
+                    + self.memory[&slice.device].bytes()
+                    + self.messages(slice.device)
+                    + rotations,
             }
         };
         self.plan.slices().map(report).collect()
+    }
+
+    /// Room for messages to a device, and on the one that samples for the header that it sends next.
+    fn messages(&self, device: DeviceId) -> Bytes {
+        let on_it = |lane: LaneId| self.program.lanes[lane.index()].device == device;
+        let chans = self.program.chans.iter().filter(|chan| on_it(chan.to));
+        let next = if on_it(self.program.sampler()) { work::header_bytes(&self.plan) } else { Bytes(0) };
+        chans.map(|chan| work::channel_bytes(&self.plan, chan.carries)).sum::<Bytes>() + next
     }
 
     /// Runs prompts (token ids) to their ends; several go through the model together.

@@ -1,5 +1,6 @@
 //! The cut never changes a bit: one model, many cuts, one digest.
 
+use headsaw::lower::work;
 use headsaw::plan::{CutRequest, Exchange, Flow as Steps, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::spec::model::{Dtype, Family, ModelSpec};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
@@ -71,7 +72,9 @@ impl Way {
             order: self.order,
         };
         let plan = cut(model, workload, &request).expect("a cut within the model's limits");
-        Plan { steps: self.steps.clone().map(|steps| self.head_steps(steps)), ..plan }
+        let held = work::heads_most(&plan);
+        let fits = |steps: Steps| Steps { chunk: steps.chunk.min(held), ..steps };
+        Plan { steps: self.steps.clone().map(|steps| self.head_steps(fits(steps))), ..plan }
     }
 
     fn head_steps(&self, mut flow: Steps) -> HeadSteps {

@@ -5,7 +5,7 @@ mod shared;
 
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
-use headsaw::program::{Op, Place, PlaceId, PlaceKind};
+use headsaw::program::{Op, Place, PlaceId, PlaceKind, Summed};
 use headsaw::verify;
 use proptest::prelude::*;
 use shared::plans::{any_plan, any_units, model, workload};
@@ -50,7 +50,7 @@ proptest! {
         let idle = lost.part.is_empty()
             && match lost.op {
                 Op::Compute(_) => true,
-                Op::AllReduce(group) | Op::AllGather(group, _) => program.groups[group.index()].lanes.len() == 1,
+                Op::AllReduce(group, _) | Op::AllGather(group, _) => program.groups[group.index()].lanes.len() == 1,
                 Op::Send(_) | Op::Recv(_) => false,
             };
         prop_assert!(idle || !verify::program(&program).is_empty(), "{lost:?}");
@@ -84,10 +84,17 @@ fn memory_reused_too_early_is_noticed() {
     for buf in 0..program.bufs.len() {
         let Some(place) = program.bufs[buf].place else { continue };
         let device = program.places[place.index()].device;
-        if program.places[place.index()].kind == PlaceKind::Partial(true) {
-            let other = |p: &Place| p.device == device && p.kind == PlaceKind::Partial(false);
+        if program.places[place.index()].kind == PlaceKind::Partial(Summed::Down) {
+            let other = |p: &Place| p.device == device && p.kind == PlaceKind::Partial(Summed::Merge);
             let first = program.places.iter().position(other).unwrap();
             program.bufs[buf].place = Some(PlaceId(first as u32));
+        }
+    }
+    let mistaken = verify::program(&program);
+    assert!(mistaken.iter().any(|v| v.expected == "partial sums of Down"), "{mistaken:?}");
+    for action in program.lanes.iter_mut().flat_map(|lane| &mut lane.actions) {
+        if let Op::AllReduce(_, sum) = &mut action.op {
+            *sum = Summed::Merge;
         }
     }
     let found = verify::program(&program);

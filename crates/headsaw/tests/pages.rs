@@ -155,7 +155,7 @@ fn the_bytes_of_both_exchanges_are_as_the_page_says() {
     let exchanges = |exchange| {
         let program = smollm2(exchange);
         let collective = |op: &Op| {
-            matches!(op, Op::AllReduce(_) | Op::AllGather(_, Gathered::Normed(_)))
+            matches!(op, Op::AllReduce(..) | Op::AllGather(_, Gathered::Normed(_)))
                 || matches!(op, Op::AllGather(_, Gathered::Attended | Gathered::Hidden))
         };
         program.lanes[0].actions.iter().filter(|a| a.layer == Some(0) && collective(&a.op)).count()

@@ -189,7 +189,7 @@ fn what_is_received_before_it_is_sent_is_found() {
 #[test]
 fn who_leaves_a_collective_early_is_found() {
     let violations = broken(|program, trace| {
-        let at = place(program, trace, |op| matches!(op, Op::AllReduce(_)));
+        let at = place(program, trace, |op| matches!(op, Op::AllReduce(..)));
         early(trace, at, trace.spans[at].end.0);
     });
     found(&violations, "spans[", "to end after all have come");
@@ -216,7 +216,7 @@ fn clocks_have_a_tolerance_where_they_are_clocks() {
 fn what_was_never_made_is_found() {
     let (program, mut trace) = example();
     trace.source = Source::Measured { machine: "here".into() };
-    let lane = program.lanes.iter().position(|l| l.actions.iter().any(|a| matches!(a.op, Op::AllReduce(_)))).unwrap();
+    let lane = program.lanes.iter().position(|l| l.actions.iter().any(|a| matches!(a.op, Op::AllReduce(..)))).unwrap();
     let maker = program.lanes[lane].actions.iter().flat_map(|a| &a.needs).find_map(|buf| {
         program
             .lanes

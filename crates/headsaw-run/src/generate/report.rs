@@ -76,7 +76,7 @@ pub struct DeviceReport {
     pub layers: Range<u32>,
     /// Its weights, in memory.
     pub weight_bytes: Bytes,
-    /// Weights, cache, values and products on their way, all allocated before the first token. Some hundred kilobytes of
-    /// kernels' scratch and channels come on top.
+    /// Weights, cache, values, products, headers and messages on their way, all allocated before the first token. Some
+    /// hundred kilobytes of kernels' scratch a lane come on top.
     pub memory_bytes_peak: Bytes,
 }

@@ -7,7 +7,7 @@ use crate::compute::{Acts, BLOCK, Shared};
 use crate::transport::Transport;
 use headsaw::lower::work;
 use headsaw::plan::Slice;
-use headsaw::program::{Action, Carries, ChanId, Gathered, GroupId, MicroId, NormSite, PlaceKind};
+use headsaw::program::{Action, Carries, ChanId, Gathered, GroupId, MicroId, NormSite, Summed};
 use std::ops::Range;
 
 impl<'a> Worker<'a, '_> {
@@ -24,13 +24,13 @@ impl<'a> Worker<'a, '_> {
         share(total, &action.part, if plan.steps.is_some() { 1 } else { plan.lanes })
     }
 
-    pub(super) fn all_reduce(&mut self, group: GroupId, action: &Action) -> Result<(), Stopped> {
+    pub(super) fn all_reduce(&mut self, group: GroupId, sum: Summed, action: &Action) -> Result<(), Stopped> {
         let rows = self.header().rows.len();
         self.began = self.shared.transport.meet(group, self.id, offered(action, rows))?;
         let width = self.shared.run.plan.model.width as usize;
         let columns = action.part.start as usize * BLOCK..(action.part.end as usize * BLOCK).min(width);
         let residual = self.views.residual[action.micro.index()];
-        let sum = self.growth[usize::from(self.reduces_down(action))].sum(action.micro);
+        let sum = self.growth[sum as usize].sum(action.micro);
         for t in 0..self.header().rows.len() {
             let range = t * width + columns.start..t * width + columns.end;
             // SAFETY: these columns are this lane's own to write.
@@ -38,13 +38,6 @@ impl<'a> Worker<'a, '_> {
             sum.add_to(to, range.start);
         }
         Ok(())
-    }
-
-    /// Which of the two partial sums the action adds up: the one it needs.
-    fn reduces_down(&self, action: &Action) -> bool {
-        let program = self.shared.run.program;
-        let place = program.bufs[action.needs[0].index()].place.expect("partial sums lie somewhere");
-        program.places[place.index()].kind == PlaceKind::Partial(true)
     }
 
     pub(super) fn all_gather(&mut self, group: GroupId, what: Gathered, action: &Action) -> Result<(), Stopped> {

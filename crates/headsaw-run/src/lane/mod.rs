@@ -25,7 +25,7 @@ use crate::transport::sync::{AtomicBool, Ordering, Padded, fence};
 use crate::transport::{Bells, Moment, Patience, Stopped, Threads, Transport, Waiter, Wants};
 use grow::Growth;
 use headsaw::plan::{Plan, Slice};
-use headsaw::program::{Action, Carries, Lane, LaneId, MicroId, Op, Program, Role, Step};
+use headsaw::program::{Action, Carries, Lane, LaneId, MicroId, Op, Program, Role};
 use headsaw::spec::cluster::{DeviceId, Links};
 use record::{Record, Records};
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ pub(crate) fn run(run: &Run, control: &mut dyn Control) -> Result<Option<Recorde
         failure: Mutex::new(None),
         records: run.trace.map(Records::new),
     };
-    let sampler = sampler(run.program);
+    let sampler = run.program.sampler();
     prime(&shared, control);
     let mut control = Some(control);
     std::thread::scope(|scope| {
@@ -150,13 +150,6 @@ fn guard(shared: &Shared, id: LaneId, work: impl FnOnce() -> Result<(), Stopped>
         let why = format!("its lane panicked: {}", text.unwrap_or("no message"));
         shared.fail(Failure::DeviceLost { device: shared.device(id), why });
     }
-}
-
-/// The lane that picks tokens.
-fn sampler(program: &Program) -> LaneId {
-    let samples = |action: &Action| action.op == Op::Compute(Step::Sample);
-    let at = program.lanes.iter().position(|lane| lane.actions.iter().any(samples));
-    LaneId(at.expect("a lane that samples") as u32)
 }
 
 /// Puts the first headers into the mailboxes that start full.
@@ -247,6 +240,7 @@ impl<'a, 'c> Worker<'a, 'c> {
         let head_blocks = model.heads * model.head_width.div_ceil(32);
         // Blocks of a head and blocks of the file may straddle each other: twice as many pieces at most.
         let blocks = 2 * most.max(head_blocks) as usize + 2;
+        let samples = control.is_some();
         Worker {
             shared,
             id,
@@ -261,7 +255,7 @@ impl<'a, 'c> Worker<'a, 'c> {
             growth: [false, true].map(|down| Growth::new(run.plan, stage, lane.device, down, &shared.views)),
             squares: vec![0.0; model.width.div_ceil(32) as usize],
             tile: vec![0.0; QUERIES * model.head_width as usize],
-            next: Header::with_room(run.plan.workload.rows() as usize),
+            next: Header::with_room(if samples { run.plan.workload.rows() as usize } else { 0 }),
             next_for: None,
             round: 0,
             began: None,
@@ -354,7 +348,7 @@ impl<'a, 'c> Worker<'a, 'c> {
             Op::Compute(step) => self.compute(step, action),
             Op::Send(chan) => self.send(chan, action),
             Op::Recv(chan) => self.receive(chan, action),
-            Op::AllReduce(group) => self.all_reduce(group, action),
+            Op::AllReduce(group, sum) => self.all_reduce(group, sum, action),
             Op::AllGather(group, what) => self.all_gather(group, what, action),
         }
     }

@@ -1,11 +1,11 @@
 //! A device's memory: fixed places for every value, allocated when the program is loaded.
 
-use super::Header;
+use super::{Header, Row};
 use crate::compute::{Acts, BLOCK, KvHead, KvParts, Shared};
 use half::{bf16, f16};
 use headsaw::lower::work;
 use headsaw::plan::{Plan, Slice};
-use headsaw::program::{MicroId, NormSite, PlaceKind, Program};
+use headsaw::program::{MicroId, NormSite, PlaceKind, Program, Summed};
 use headsaw::spec::workload::{Activations, KvDtype};
 use headsaw::units::Bytes;
 use std::cell::UnsafeCell;
@@ -119,7 +119,9 @@ impl DeviceMemory {
     /// Bytes held.
     pub fn bytes(&self) -> Bytes {
         let lanes = self.lanes.iter().map(|lane| lane.normed.bytes() + lane.floats.bytes());
-        Bytes(self.places.values().map(Aligned::bytes).chain(lanes).sum::<u64>() + self.cache.bytes())
+        let copies = self.headers.len() + self.lanes.iter().map(|lane| lane.headers.len()).sum::<usize>();
+        let headers = (copies * self.shape.rows * size_of::<Row>()) as u64;
+        Bytes(self.places.values().map(Aligned::bytes).chain(lanes).sum::<u64>() + self.cache.bytes() + headers)
     }
 
     /// The same memory as numbers.
@@ -146,7 +148,7 @@ impl DeviceMemory {
             queries: self.floats(PlaceKind::Queries, slot),
             attended: self.acts(PlaceKind::Attended, slot, s.head_blocks),
             attended_all: self.acts(PlaceKind::AttendedAll, slot, s.all_head_blocks),
-            partial: [false, true].map(|down| self.floats(PlaceKind::Partial(down), slot)),
+            partial: [Summed::Merge, Summed::Down].map(|sum| self.floats(PlaceKind::Partial(sum), slot)),
             hidden: self.acts(PlaceKind::Hidden, slot, s.ffn_blocks),
             hidden_all: self.acts(PlaceKind::HiddenAll, slot, s.all_ffn_blocks),
             logits: self.floats(PlaceKind::Logits, slot),

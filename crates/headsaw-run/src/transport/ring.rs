@@ -3,7 +3,7 @@
 use super::sync::{Ordering, Padded, UnsafeCell};
 use super::{Stopped, Waiter};
 
-/// Messages a ring has room for: one that is being read, one that is being written.
+/// Messages a ring has room for: one that is being read, one that is being written; `work::channel_bytes` counts them.
 const DEPTH: u64 = 2;
 
 pub(crate) struct Ring {

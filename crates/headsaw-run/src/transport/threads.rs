@@ -6,7 +6,8 @@ use super::ring::Ring;
 use super::sync::Padded;
 use super::wire::{Clock, Wire};
 use super::{Bells, Moment, Stopped, Transport, Waiter};
-use headsaw::program::{Carries, Chan, ChanId, Group, GroupId, LaneId, Program};
+use headsaw::lower::work;
+use headsaw::program::{Chan, ChanId, Group, GroupId, LaneId, Program};
 use headsaw::spec::cluster::{DeviceId, Links};
 
 /// Devices as groups of threads in one process.
@@ -59,13 +60,8 @@ impl<'a> Threads<'a> {
     pub fn new(program: &Program, rows: usize, batch: usize, bells: &'a Bells, wants: &Wants) -> Threads<'a> {
         let wiring = Wiring { program, links: &wants.links };
         let chans = program.chans.iter().map(|chan| {
-            let floats = |start: u32, end: u32, rows: usize| 4 * rows * (end - start) as usize;
-            let bytes = match chan.carries {
-                Carries::Header(_) => crate::lane::Header::bytes_most(rows),
-                Carries::Residual { start, end } => floats(start, end, rows),
-                Carries::Logits { start, end } => floats(start, end, batch),
-            };
-            let ring = Ring::new(chan.from.index(), chan.to.index(), bytes);
+            let bytes = work::message_bytes(chan.carries, rows as u32, batch as u32);
+            let ring = Ring::new(chan.from.index(), chan.to.index(), bytes.0 as usize);
             Channel { ring, from: chan.from, to: chan.to, wire: wiring.of_chan(chan) }
         });
         let groups = program.groups.iter().map(|group| Gathering {
@@ -186,7 +182,7 @@ impl Transport for Threads<'_> {
 mod tests {
     use super::*;
     use crate::transport::Patience;
-    use headsaw::program::{Chan, Group};
+    use headsaw::program::{Carries, Chan, Group};
 
     fn pair() -> Program {
         let carries = Carries::Residual { start: 0, end: 2 };

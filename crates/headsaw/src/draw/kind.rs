@@ -83,7 +83,7 @@ impl Kind {
     pub fn of(program: &Program, op: Op) -> Kind {
         match op {
             Op::Compute(step) => Kind::of_step(step),
-            Op::AllReduce(_) => Kind::AllReduce,
+            Op::AllReduce(..) => Kind::AllReduce,
             Op::AllGather(_, Gathered::Embedded) => Kind::GatherEmbedded,
             Op::AllGather(_, Gathered::Normed(_)) => Kind::GatherNormed,
             Op::AllGather(_, Gathered::Attended) => Kind::GatherAttended,

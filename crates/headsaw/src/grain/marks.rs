@@ -1,7 +1,7 @@
 //! When layers end in a trace, predicted or measured: how long each takes, and its first half.
 
 use super::account::is_heads;
-use crate::program::{Action, Gathered, NormSite, Op, PlaceKind, Program};
+use crate::program::{Action, Gathered, NormSite, Op, Program, Summed};
 use crate::trace::Trace;
 
 /// Seconds of a layer on the devices of a stage.
@@ -68,7 +68,7 @@ pub fn layers(program: &Program, trace: &Trace, round: u32) -> Vec<Times> {
         }
         let (start, end) = (span.start.0, span.end.0);
         marks[layer].all.add(start, end);
-        if is_attention(program, action) {
+        if is_attention(action) {
             marks[layer].half.add(start, end);
         }
         if matches!(action.op, Op::Compute(step) if is_heads(step)) {
@@ -89,14 +89,11 @@ pub fn layers(program: &Program, trace: &Trace, round: u32) -> Vec<Times> {
 }
 
 /// Is it a part of a layer's first half?
-fn is_attention(program: &Program, action: &Action) -> bool {
+fn is_attention(action: &Action) -> bool {
     match action.op {
         Op::Compute(step) => is_heads(step) || step == crate::program::Step::Norm(NormSite::Attention),
         Op::AllGather(_, what) => matches!(what, Gathered::Attended | Gathered::Normed(NormSite::Attention)),
-        Op::AllReduce(_) => {
-            let place = action.needs.first().and_then(|buf| program.bufs[buf.index()].place);
-            place.is_some_and(|place| program.places[place.index()].kind == PlaceKind::Partial(false))
-        }
+        Op::AllReduce(_, sum) => sum == Summed::Merge,
         Op::Send(_) | Op::Recv(_) => false,
     }
 }

@@ -51,11 +51,12 @@ impl Lowering<'_> {
         match self.plan.exchange {
             Exchange::Reduce => {
                 let needs = self.all_of(lane, half.own, micro, version);
-                let partial = self.own(lane, PlaceKind::Partial(half.step == Step::Down), micro, version);
+                let sum = if half.step == Step::Down { Summed::Down } else { Summed::Merge };
+                let partial = self.own(lane, PlaceKind::Partial(sum), micro, version);
                 self.act(lane, Op::Compute(half.step), at.clone(), needs, vec![partial]);
                 let seat = self.seats[lane];
                 let group = self.ranks[seat.stage][seat.number as usize];
-                self.act(lane, Op::AllReduce(group), at, vec![partial, before], vec![after]);
+                self.act(lane, Op::AllReduce(group, sum), at, vec![partial, before], vec![after]);
             }
             Exchange::Gather => {
                 let mut needs = self.gathered(lane, at.clone(), version, half);

@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::work::{self, activation_bytes};
 use crate::plan::{Exchange, Slice};
-use crate::program::PlaceKind;
+use crate::program::{PlaceKind, Summed};
 use crate::shard::BLOCK;
 use crate::units::Bytes;
 use std::ops::Range;
@@ -32,7 +32,7 @@ impl Lowering<'_> {
         let squares = |elements: u32| floats(elements.div_ceil(BLOCK));
         let head_blocks = model.head_width.div_ceil(BLOCK) * BLOCK;
         match kind {
-            PlaceKind::Header(_) => Bytes(12 * u64::from(rows)),
+            PlaceKind::Header(_) => work::header_bytes(plan),
             PlaceKind::Residual(_) => floats(span(&self.rows(lane))),
             PlaceKind::Embedded => floats(model.width),
             PlaceKind::NormedPart(_) => acts(span(&slice.rows)) + squares(span(&slice.rows)),
@@ -44,8 +44,8 @@ impl Lowering<'_> {
             }
             PlaceKind::Attended => acts(span(&slice.heads) * head_blocks),
             PlaceKind::AttendedAll => acts(model.heads * head_blocks),
-            PlaceKind::Partial(down) => {
-                let vectors = if activations.run_here() { self.vectors(lane, down) } else { 1 };
+            PlaceKind::Partial(sum) => {
+                let vectors = if activations.run_here() { self.vectors(lane, sum == Summed::Down) } else { 1 };
                 floats(span(&self.rows(lane)) * vectors)
             }
             PlaceKind::Hidden => acts(span(&slice.ffn)),

@@ -404,12 +404,12 @@ impl<'a> Lowering<'a> {
     }
 
     fn act(&mut self, lane: usize, op: Op, at: At, needs: Vec<BufId>, makes: Vec<BufId>) {
-        let work = self.count(lane, op, &at, &needs);
+        let work = self.count(lane, op, &at);
         let At { micro, layer, part, unit } = at;
         self.program.lanes[lane].actions.push(Action { op, micro, layer, part, unit, work, needs, makes });
     }
 
-    fn count(&self, lane: usize, op: Op, at: &At, needs: &[BufId]) -> Work {
+    fn count(&self, lane: usize, op: Op, at: &At) -> Work {
         let seat = self.seats[lane];
         let stage = &self.plan.stages[seat.stage];
         let counter = Counter { plan: self.plan, stage, slice: &stage.slices[seat.slice] };
@@ -419,10 +419,7 @@ impl<'a> Lowering<'a> {
                 let work = counter.gather(what, at.unit.as_ref()); // a lane copies its share
                 Work { sent: Bytes(work.sent.0.div_ceil(self.carriers().len() as u64)), ..work }
             }
-            Op::AllReduce(_) => {
-                let place = self.program.bufs[needs[0].index()].place.expect("partial sums lie somewhere");
-                counter.reduce(&at.part, self.program.places[place.index()].kind == PlaceKind::Partial(true))
-            }
+            Op::AllReduce(_, sum) => counter.reduce(&at.part, sum == Summed::Down),
             Op::Recv(_) => Work::default(),
             Op::Send(chan) => {
                 let element = u64::from(self.plan.workload.numerics.activations.element_bytes());

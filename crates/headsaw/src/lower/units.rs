@@ -191,7 +191,7 @@ impl Lowering<'_> {
         }
         if self.plan.exchange == Exchange::Reduce {
             let turn = first + chunks - 1 + excursions(steps, steps.lanes.len() - 1);
-            self.reduce(script, half, turn, sum.into_iter().collect());
+            self.reduce(script, half, turn, (Summed::Merge, sum.into_iter().collect()));
         }
     }
 
@@ -245,7 +245,7 @@ impl Lowering<'_> {
             let carrier = self.carrier(script);
             self.own(carrier, PlaceKind::Residual(half.micro), half.micro, half.version + 1)
         } else {
-            self.after(lane, PlaceKind::Partial(false), *half, (0, unit.number))
+            self.after(lane, PlaceKind::Partial(Summed::Merge), *half, (0, unit.number))
         };
         let rows = 0..self.row_blocks(lane);
         if rows.is_empty() {
@@ -330,14 +330,14 @@ impl Lowering<'_> {
     }
 
     /// Brings the partial sums together.
-    fn reduce(&mut self, script: &mut Script, half: Half, turn: u32, partial: Vec<BufId>) {
+    fn reduce(&mut self, script: &mut Script, half: Half, turn: u32, (sum, partial): (Summed, Vec<BufId>)) {
         let carrier = self.carrier(script);
         let part = self.row_part(carrier);
         let mut needs = partial;
         needs.extend(self.residual(script, half.micro, half.version));
         let made = self.own(carrier, PlaceKind::Residual(half.micro), half.micro, half.version + 1);
         let group = self.ranks[self.seats[script.base].stage][0];
-        script.add(half.key(turn, LAST), carrier, Op::AllReduce(group), half.at(part), needs, vec![made]);
+        script.add(half.key(turn, LAST), carrier, Op::AllReduce(group, sum), half.at(part), needs, vec![made]);
     }
 
     fn mlp_units(&mut self, script: &mut Script, half: Half) {
@@ -352,7 +352,7 @@ impl Lowering<'_> {
             self.downs(script, half, &unit, (first + number, pieces), &hidden, &mut sums);
         }
         if self.plan.exchange == Exchange::Reduce {
-            self.reduce(script, half, first + pieces, sums.concat());
+            self.reduce(script, half, first + pieces, (Summed::Down, sums.concat()));
         }
     }
 
@@ -408,7 +408,7 @@ impl Lowering<'_> {
                 needs.extend(self.residual(script, half.micro, half.version));
                 self.part_of(lane, PlaceKind::Residual(half.micro), half.micro, half.version + 1, number)
             } else {
-                self.after(lane, PlaceKind::Partial(true), half, (number, unit.number))
+                self.after(lane, PlaceKind::Partial(Summed::Down), half, (number, unit.number))
             };
             let at = At { unit: Some(unit.clone()), ..half.at(part) };
             let key = half.key(turn + late, FIRST + 2);

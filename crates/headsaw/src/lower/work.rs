@@ -1,7 +1,7 @@
 //! The one place that counts operations and bytes.
 
 use crate::plan::{Exchange, HeadStep, Overlap, Plan, Slice, Stage};
-use crate::program::{Gathered, Step, Unit, Work};
+use crate::program::{Carries, Gathered, Step, Unit, Work};
 use crate::shard::{self, BLOCK};
 use crate::spec::model::{Dtype, Family, ModelSpec};
 use crate::spec::workload::Activations;
@@ -287,6 +287,11 @@ pub fn workers(plan: &Plan) -> u32 {
     }
 }
 
+/// Heads that a device holds at most.
+pub fn heads_most(plan: &Plan) -> u32 {
+    plan.slices().map(|(_, slice)| slice.heads.end.saturating_sub(slice.heads.start)).max().unwrap_or(1).max(1)
+}
+
 /// Chunks of heads that each device of a stage goes through in a layer: as many as the largest slice has.
 pub fn chunks(plan: &Plan, stage: &Stage) -> u32 {
     let size = chunk_size(plan);
@@ -440,13 +445,39 @@ pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
     whole.max(queries).max(sums)
 }
 
-/// Bytes of working memory of a slice's device beside its places. Here each lane has its own; on GPUs gate and up leave
-/// all their columns for the activation.
+/// Bytes of a header: for each of a micro-batch's tokens what it is, whose, where, and whether its logits are wanted.
+pub fn header_bytes(plan: &Plan) -> Bytes {
+    Bytes(16) * u64::from(plan.workload.rows())
+}
+
+/// The largest message that a channel carries, in bytes: a header has two words more than its tokens.
+pub fn message_bytes(carries: Carries, tokens: u32, batch: u32) -> Bytes {
+    let floats = |rows: u32, start: u32, end: u32| Bytes(4 * u64::from(end - start)) * u64::from(rows);
+    match carries {
+        Carries::Header(_) => Bytes(8) + Bytes(16) * u64::from(tokens),
+        Carries::Residual { start, end } => floats(tokens, start, end),
+        Carries::Logits { start, end } => floats(batch, start, end),
+    }
+}
+
+/// Bytes of a channel, on its receiver's device: room for one message that is read while the next is written. On GPUs what
+/// comes in goes straight to its place.
+pub fn channel_bytes(plan: &Plan, carries: Carries) -> Bytes {
+    let workload = &plan.workload;
+    match workload.numerics.activations.run_here() {
+        true => message_bytes(carries, workload.rows(), workload.batch) * 2,
+        false => Bytes(0),
+    }
+}
+
+/// Bytes of working memory of a slice's device beside its places. Here each lane has its own, and a copy of each header
+/// to work by; on GPUs gate and up leave all their columns for the activation.
 pub fn working_bytes(plan: &Plan, slice: &Slice) -> Bytes {
     let normed = activation_bytes(plan, plan.model.width.div_ceil(BLOCK), plan.workload.rows());
     let activations = plan.workload.numerics.activations;
     if activations.run_here() {
-        return (normed + Bytes(4 * lane_floats(plan, slice))) * u64::from(compute_lanes(plan));
+        let headers = header_bytes(plan) * u64::from(plan.workload.micros) * u64::from(lanes(plan));
+        return (normed + Bytes(4 * lane_floats(plan, slice))) * u64::from(compute_lanes(plan)) + headers;
     }
     let columns = mlp_inputs(&plan.model) * u64::from(part_of(&slice.ffn));
     normed + Bytes(u64::from(activations.element_bytes()) * columns) * u64::from(plan.workload.rows())

@@ -64,6 +64,15 @@ pub struct Program {
     pub micros: u32,
 }
 
+impl Program {
+    /// The lane that picks tokens. Panics where none does.
+    pub fn sampler(&self) -> LaneId {
+        let samples = |action: &Action| action.op == Op::Compute(Step::Sample);
+        let at = self.lanes.iter().position(|lane| lane.actions.iter().any(samples));
+        LaneId(at.expect("a lane that samples") as u32)
+    }
+}
+
 /// One in-order worker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lane {
@@ -149,7 +158,7 @@ pub enum Op {
     /// Takes a value from the channel.
     Recv(ChanId),
     /// Waits for the partial sums of the group, adds them in the fixed tree and adds the sum to the residual.
-    AllReduce(GroupId),
+    AllReduce(GroupId, Summed),
     /// Waits for the parts of the group and copies them together.
     AllGather(GroupId, Gathered),
 }
@@ -181,6 +190,15 @@ pub enum Step {
     Logits,
     /// Looks at the whole vocabulary and picks a token. Part: 0..1.
     Sample,
+}
+
+/// Which of the two sums that cross a cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Summed {
+    /// The output projection's, over heads.
+    Merge,
+    /// The down projection's, over MLP columns.
+    Down,
 }
 
 /// What an all-gather brings together.
@@ -222,7 +240,7 @@ pub struct Place {
 /// What a piece of memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PlaceKind {
-    /// Which tokens a micro-batch carries.
+    /// Which tokens a micro-batch carries: the device's own, of which each lane has a copy beside.
     Header(MicroId),
     /// `[T, rows]` f32: the residual (its own rows only, with the gather exchange).
     Residual(MicroId),
@@ -241,8 +259,8 @@ pub enum PlaceKind {
     Attended,
     /// (gather) `[T, H · D]` activations of all heads.
     AttendedAll,
-    /// `[nodes, T, C]` f32 partial sums; two, taken in turn.
-    Partial(bool),
+    /// `[nodes, T, C]` f32 partial sums of one of the two products.
+    Partial(Summed),
     /// `[T, columns]` activations of the device's MLP columns.
     Hidden,
     /// (gather) `[T, F]` activations of all MLP columns.

@@ -33,7 +33,7 @@ fn cells(program: &Program, lane: &Lane) -> Vec<String> {
 fn cell(program: &Program, op: Op) -> Option<&'static str> {
     match op {
         Op::Send(chan) | Op::Recv(chan) => residual(program, chan).then(|| word(program, op)),
-        Op::Compute(_) | Op::AllReduce(_) | Op::AllGather(..) => Some("F"),
+        Op::Compute(_) | Op::AllReduce(..) | Op::AllGather(..) => Some("F"),
     }
 }
 
@@ -95,7 +95,8 @@ pub fn word(program: &Program, op: Op) -> &'static str {
             Carries::Residual { .. } => "RECV_F",
             Carries::Logits { .. } => "RECV_LOGITS",
         },
-        Op::AllReduce(_) => "ALL_REDUCE",
+        Op::AllReduce(_, Summed::Merge) => "REDUCE_MERGE",
+        Op::AllReduce(_, Summed::Down) => "REDUCE_DOWN",
         Op::AllGather(_, Gathered::Embedded) => "GATHER_EMBEDDED",
         Op::AllGather(_, Gathered::Normed(_)) => "GATHER_NORMED",
         Op::AllGather(_, Gathered::Attended) => "GATHER_ATTENDED",

@@ -39,7 +39,7 @@ impl Side {
             Op::Compute(_) => None,
             Op::Send(chan) => Some(Side::Send(chan)),
             Op::Recv(chan) => Some(Side::Recv(chan)),
-            Op::AllReduce(group) | Op::AllGather(group, _) => Some(Side::Meet(group)),
+            Op::AllReduce(group, _) | Op::AllGather(group, _) => Some(Side::Meet(group)),
         }
     }
 }

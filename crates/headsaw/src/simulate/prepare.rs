@@ -164,7 +164,7 @@ fn kind(op: Op) -> Kind {
         Op::Compute(_) => Kind::Compute,
         Op::Send(chan) => Kind::Send(chan.0),
         Op::Recv(chan) => Kind::Recv(chan.0),
-        Op::AllReduce(group) | Op::AllGather(group, _) => Kind::Meet(group.0),
+        Op::AllReduce(group, _) | Op::AllGather(group, _) => Kind::Meet(group.0),
     }
 }
 
@@ -266,7 +266,7 @@ impl<'a> Classes<'a> {
     }
 
     fn offer(&mut self, action: &Action) {
-        let (Op::AllReduce(group) | Op::AllGather(group, _)) = action.op else { return };
+        let (Op::AllReduce(group, _) | Op::AllGather(group, _)) = action.op else { return };
         let turn = self.turn(group);
         let offers = &mut self.offers[group.index()];
         match offers.get_mut(turn) {
@@ -300,11 +300,11 @@ impl<'a> Classes<'a> {
                 Class::Transfer(lane.device, to, work.sent, matches!(chan.carries, Carries::Header(_)))
             }
             Op::Recv(_) => Class::Nothing,
-            Op::AllReduce(group) | Op::AllGather(group, _) => {
+            Op::AllReduce(group, _) | Op::AllGather(group, _) => {
                 let turn = self.turn(group);
                 let offer = self.offers[group.index()][turn];
                 (work.sent, work.elements) = (offer.sent, offer.elements);
-                let sum = matches!(action.op, Op::AllReduce(_));
+                let sum = matches!(action.op, Op::AllReduce(..));
                 Class::Collective(if sum { Collective::AllReduce } else { Collective::AllGather }, group.0, work)
             }
         };
@@ -337,7 +337,7 @@ impl<'a> Classes<'a> {
                 alone(self.cost.transfer(device, self.program.lanes[to.index()].device, work.sent * rows))
             }
             Op::Recv(_) => Price::default(),
-            Op::AllReduce(group) => {
+            Op::AllReduce(group, _) => {
                 alone(self.cost.collective(Collective::AllReduce, &self.devices(group), work, load))
             }
             Op::AllGather(group, _) => {

@@ -94,13 +94,15 @@ fn steps(plan: &Plan, found: &mut Vec<Violation>) {
     for lane in steps.lanes.iter().chain(&steps.others).filter(|lane| **lane >= plan.lanes) {
         found.push(Violation::new("steps", format!("lanes 0 to {}", plan.lanes.saturating_sub(1)), lane));
     }
-    let heads = plan.model.heads;
+    let heads = work::heads_most(plan);
     if !(1..=heads).contains(&steps.chunk) {
-        found.push(Violation::new("steps.chunk", format!("1 to {heads} heads, as the model has"), steps.chunk));
+        let expected = format!("at least 1 head and at most {heads}, as a device of this cut holds");
+        found.push(Violation::new("steps.chunk", expected, steps.chunk));
     }
     let most = plan.workload.micros;
     if !(1..=most).contains(&steps.interleave) {
-        found.push(Violation::new("steps.interleave", format!("1 to {most} (workload.micros)"), steps.interleave));
+        let expected = format!("at least 1 and at most {most} (workload.micros)");
+        found.push(Violation::new("steps.interleave", expected, steps.interleave));
     }
     let alone = steps.overlap == Overlap::None || plan.order == Order::Sequential;
     if steps.interleave > 1 && alone {
@@ -226,7 +228,7 @@ pub struct Memory {
     pub weights: Bytes,
     /// KV cache of its layers and KV heads.
     pub cache: Bytes,
-    /// Values on their way, and what it offers to others.
+    /// Values on their way, what it offers to others, headers, and messages that come in.
     pub values: Bytes,
 }
 
@@ -248,6 +250,14 @@ pub fn memory(plan: &Plan, program: &Program) -> BTreeMap<DeviceId, Memory> {
     }
     for place in &program.places {
         held.get_mut(&place.device).expect("a place's device has a slice").values += place.bytes;
+    }
+    if plan.workload.numerics.activations.run_here() {
+        let sampler = program.lanes[program.sampler().index()].device;
+        held.get_mut(&sampler).expect("a lane's device has a slice").values += work::header_bytes(plan); // the next one
+    }
+    for chan in &program.chans {
+        let device = program.lanes[chan.to.index()].device;
+        held.get_mut(&device).expect("a lane's device has a slice").values += work::channel_bytes(plan, chan.carries);
     }
     held
 }

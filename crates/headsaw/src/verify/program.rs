@@ -27,6 +27,7 @@ pub fn program(program: &Program) -> Vec<Violation> {
     makers(program, &mut found);
     chans(program, &mut found);
     groups(program, &mut found);
+    sums(program, &mut found);
     parts(program, &mut found);
     if found.is_empty() {
         Play::new(program).run(&mut found);
@@ -116,7 +117,7 @@ fn groups(program: &Program, found: &mut Vec<Violation>) {
         let id = GroupId(i as u32);
         let calls = |lane: LaneId| {
             let actions = program.lanes[lane.index()].actions.iter();
-            let mine = actions.filter(move |a| matches!(a.op, Op::AllReduce(g) | Op::AllGather(g, _) if g == id));
+            let mine = actions.filter(move |a| matches!(a.op, Op::AllReduce(g, _) | Op::AllGather(g, _) if g == id));
             mine.map(|a| (a.op, a.micro, a.layer)).collect::<Vec<_>>()
         };
         let Some(first) = group.lanes.first() else { continue };
@@ -131,6 +132,20 @@ fn groups(program: &Program, found: &mut Vec<Violation>) {
                     None => "nothing more".into(),
                 };
                 found.push(Violation::new(format!("{id}, {lane}, call {differs}"), show(&expected), show(&got)));
+            }
+        }
+    }
+}
+
+/// What adds partial sums up needs those of the sum that it says.
+fn sums(program: &Program, found: &mut Vec<Violation>) {
+    for (lane, action) in actions(program) {
+        let Op::AllReduce(_, sum) = action.op else { continue };
+        let places = action.needs.iter().filter_map(|buf| program.bufs[buf.index()].place);
+        for kind in places.map(|place| program.places[place.index()].kind) {
+            if matches!(kind, PlaceKind::Partial(_)) && kind != PlaceKind::Partial(sum) {
+                let expected = format!("partial sums of {sum:?}");
+                found.push(Violation::new(name(program, lane, action), expected, format!("{kind:?}")));
             }
         }
     }
@@ -250,7 +265,7 @@ impl<'a> Play<'a> {
         match action.op {
             Op::Send(chan) => format!("nobody receives {chan}"),
             Op::Recv(chan) => format!("nobody sends into {chan}"),
-            Op::AllReduce(group) | Op::AllGather(group, _) => format!("not all of {group} come"),
+            Op::AllReduce(group, _) | Op::AllGather(group, _) => format!("not all of {group} come"),
             Op::Compute(_) => "nothing".into(),
         }
     }
@@ -275,7 +290,7 @@ impl<'a> Play<'a> {
         }
         self.read(lane, action, round, found);
         self.write(lane, action, round, found);
-        if let Op::AllReduce(group) | Op::AllGather(group, _) = action.op {
+        if let Op::AllReduce(group, _) | Op::AllGather(group, _) = action.op {
             *self.turns[lane].entry(group).or_default() += 1;
         }
         if let Op::Send(chan) = action.op {
@@ -291,7 +306,7 @@ impl<'a> Play<'a> {
             Op::Compute(_) => true,
             Op::Recv(chan) => !self.mailboxes[chan.index()].is_empty(),
             Op::Send(chan) => self.receiver_waits(chan),
-            Op::AllReduce(group) | Op::AllGather(group, _) => self.all_come(lane, group, action),
+            Op::AllReduce(group, _) | Op::AllGather(group, _) => self.all_come(lane, group, action),
         }
     }
 
@@ -336,7 +351,7 @@ impl<'a> Play<'a> {
                     join(&mut self.clocks[lane], &clock);
                 }
             }
-            Op::AllReduce(group) | Op::AllGather(group, _) => {
+            Op::AllReduce(group, _) | Op::AllGather(group, _) => {
                 let turn = self.turn(lane, group);
                 join(&mut self.clocks[lane], &self.came[group.index()][turn].1);
             }
@@ -347,7 +362,7 @@ impl<'a> Play<'a> {
     fn read(&mut self, lane: usize, action: &Action, round: usize, found: &mut Vec<Violation>) {
         let mut reads = action.needs.clone();
         let followed = !self.clocks[lane].is_empty();
-        if let (Op::AllReduce(group) | Op::AllGather(group, _), true) = (action.op, followed) {
+        if let (Op::AllReduce(group, _) | Op::AllGather(group, _), true) = (action.op, followed) {
             let turn = self.turn(lane, group);
             for calls in self.calls[group.index()].values() {
                 reads.extend(&calls[turn]);

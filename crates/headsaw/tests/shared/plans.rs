@@ -1,5 +1,6 @@
 //! Plans of random models.
 
+use headsaw::lower::work;
 use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
@@ -67,7 +68,7 @@ prop_compose! {
             lanes: lanes[..cut.parts().len()].iter().map(fits).collect(),
             others: others.as_ref().map(fits),
             interleave: interleave.min(plan.workload.micros),
-            cut, overlap, chunk: chunk.min(plan.model.heads),
+            cut, overlap, chunk: chunk.min(work::heads_most(&plan)),
         };
         if plan.order == Order::Sequential || overlap == Overlap::None {
             steps.interleave = 1;
