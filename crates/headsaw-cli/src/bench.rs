@@ -90,6 +90,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let plan = engine::runnable(plan);
     let compute = args.compute.compute()?;
     let kernels = compute.name();
+    engine::tell_crowded(&plan, json);
     let engine = engine::load(file, &plan, compute)?;
     let bytes = weights_per_token(file, &engine)?;
     let mut bed = Bed { engine, links: ground.links() };

@@ -437,13 +437,17 @@ pub fn parse_plan(name: &str, text: &str) -> Result<Plan, Failure> {
     })
 }
 
-/// The objects of a plan: as the program calls them, and what they are in the file.
-const OBJECTS: [(&str, &str); 8] = [
+/// The objects of plans and traces: as the program calls them, and what they are in the file.
+const OBJECTS: [(&str, &str); 9] = [
     (
         "struct HeadSteps",
         r#"`steps`, as {"cut": "project|attend|merge", "lanes": [0, 1, 2], "chunk": 1, "overlap": "heads"}"#,
     ),
     ("struct Plan", "a plan, an object as `headsaw plan` writes it"),
+    (
+        "struct TraceFile",
+        "a trace, an object with `format`, `source`, `plan`, `rounds` and `spans`, as `run --trace` writes it",
+    ),
     ("struct ModelSpec", "`model`, an object as `headsaw plan` writes it"),
     ("struct Workload", "`workload`, an object as `headsaw plan` writes it"),
     ("struct Numerics", r#"`numerics`, as {"activations": "int8", "kv": "f16"}"#),
@@ -452,8 +456,8 @@ const OBJECTS: [(&str, &str); 8] = [
     ("struct Slice", "one of `slices`, an object as `headsaw plan` writes it"),
 ];
 
-/// What is wrong with a plan's file, in the words of the file.
-fn plain(what: &str) -> String {
+/// What is wrong with the file of a plan or a trace, in the words of the file.
+pub fn plain(what: &str) -> String {
     let Some((before, wanted)) = what.split_once("struct ") else { return what.into() };
     let end = wanted.find(|c: char| !c.is_alphanumeric()).unwrap_or(wanted.len());
     let name = format!("struct {}", &wanted[..end]);

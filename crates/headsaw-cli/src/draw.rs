@@ -5,9 +5,10 @@ use crate::form::{self, Form, GANTT_MOST, Paper, headline};
 use crate::lang::Lang;
 use crate::output::print_json;
 use crate::picture::Window;
+use crate::shown::{self, begin_at_zero};
 use crate::traced::Traced;
 use headsaw::draw::{Picture, View};
-use headsaw::trace::{differences, whole_rounds};
+use headsaw::trace::{Trace, differences, whole_rounds};
 use headsaw::units::Seconds;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -32,15 +33,19 @@ pub struct Args {
     /// Where to: .html a page to zoom into, .svg a picture, .pftrace for ui.perfetto.dev, .json for that or chrome://tracing; - is the terminal
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// Draw this part of the time, from the beginning of what is drawn: 0..2ms, 150us..400us [default: all]
+    /// Draw this part of the time, from the beginning of what is drawn: 0..2ms, 150us..400us [default: all, see --round]
     #[arg(long, value_name = "FROM..TO")]
     window: Option<Window>,
     /// Language of a page [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
     #[arg(long, value_name = "LANG")]
     lang: Option<Lang>,
-    /// Draw this round of micro-batches alone, counted from 0
+    /// Draw this round of micro-batches alone, counted from 0 [default: of more than four two in the middle, where the
+    /// picture can not be zoomed into]
     #[arg(long, value_name = "N")]
     round: Option<u32>,
+    /// Draw all rounds
+    #[arg(long, conflicts_with = "round")]
+    all: bool,
 }
 
 #[derive(Serialize)]
@@ -71,10 +76,11 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     }
     traces.iter().for_each(Traced::doubt);
     args.choose(&mut traces)?;
-    traces.iter_mut().for_each(begin_at_zero);
+    let part = if args.all || args.round.is_some() || args.window.is_some() { None } else { few(&mut traces, form) };
+    traces.iter_mut().for_each(|traced| begin_at_zero(&mut traced.trace));
     traces.iter().try_for_each(|traced| args.in_window(traced))?;
     let most = form.map_or(GANTT_MOST, Form::most) / traces.len();
-    let pictures: Vec<Picture> = traces.iter().map(|traced| args.picture(traced, most)).collect();
+    let pictures: Vec<Picture> = traces.iter().map(|traced| args.picture(traced, most, part.as_deref())).collect();
     match file.zip(form) {
         Some((path, form)) => form::write(path, form, &pictures, &Paper { lang: args.lang, plan: &traces[0].plan })?,
         None => form::show(&pictures, json)?,
@@ -151,9 +157,9 @@ impl Args {
         )))
     }
 
-    fn picture(&self, traced: &Traced, most: usize) -> Picture {
+    fn picture(&self, traced: &Traced, most: usize, part: Option<&str>) -> Picture {
         let view = View {
-            title: headline(&traced.plan, traced.place()),
+            title: headline(&traced.plan, traced.place()) + part.unwrap_or_default(),
             from: self.window.map(|window| Seconds(window.from)),
             to: self.window.map(|window| Seconds(window.to)),
             most: Some(most),
@@ -171,10 +177,8 @@ fn keep(traced: &mut Traced, wanted: impl Fn(u32) -> bool) {
     traced.trace.spans.retain(|span| wanted(span.round));
 }
 
-/// Clocks begin anywhere.
-fn begin_at_zero(traced: &mut Traced) {
-    let first = traced.trace.ends().0.0;
-    for span in &mut traced.trace.spans {
-        (span.start, span.end) = (Seconds(span.start.0 - first), Seconds(span.end.0 - first));
-    }
+/// Two rounds of many, where nobody says which; and what the headline says of it.
+fn few(traces: &mut [Traced], form: Option<Form>) -> Option<String> {
+    let mut all: Vec<&mut Trace> = traces.iter_mut().map(|traced| &mut traced.trace).collect();
+    shown::keep_few(&mut all, form).map(|part| part + " (--all draws all)")
 }

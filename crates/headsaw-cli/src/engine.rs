@@ -5,6 +5,7 @@ use crate::model::Model;
 use crate::output::say;
 use crate::progress::Progress;
 use clap::ValueEnum;
+use headsaw::lower::work;
 use headsaw::plan::Plan;
 use headsaw_run::compute::{self, Compute, Isa};
 use headsaw_run::generate::{Engine, RunError};
@@ -85,15 +86,19 @@ pub fn runnable(plan: Plan) -> Plan {
     Plan { steps: Some(steps), ..plan }
 }
 
-/// Loads what each device holds. A bar shows the way where it takes long and somebody watches.
-pub fn load(file: &ModelFile, plan: &Plan, compute: Arc<dyn Compute>) -> Result<Engine, Failure> {
-    let lanes = plan.devices.len() * plan.lanes as usize;
+/// Says, where nobody reads JSON, that lanes share cores.
+pub fn tell_crowded(plan: &Plan, json: bool) {
+    let lanes = plan.devices.len() * work::compute_lanes(plan) as usize;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if lanes > 16 * cores {
+    if lanes > cores && !json {
         say(&format!(
             "note: {lanes} lanes share {cores} core(s) and take turns; the bits are the same, the time is not\n"
         ));
     }
+}
+
+/// Loads what each device holds. A bar shows the way where it takes long and somebody watches.
+pub fn load(file: &ModelFile, plan: &Plan, compute: Arc<dyn Compute>) -> Result<Engine, Failure> {
     let mut bar = Progress::new("loading {bar:40} {bytes} of {total_bytes}, {eta} left");
     Ok(Engine::load(file, plan, compute, &mut |progress| bar.at(progress.done.0, progress.total.0))?)
 }

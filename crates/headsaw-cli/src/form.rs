@@ -4,6 +4,7 @@ use crate::error::Failure;
 use crate::lang::Lang;
 use crate::output::{self, BOLD, Screen, say, styled};
 use crate::page;
+use crate::shown;
 use anstyle::{AnsiColor, Color, RgbColor, Style};
 use headsaw::draw::terminal::{Line, Part, terminal};
 use headsaw::draw::{COLOURS, Colour, Picture, View, chrome::chrome, html, perfetto::perfetto, svg};
@@ -36,7 +37,8 @@ pub enum Form {
 impl Form {
     /// That of a file.
     pub fn of(path: &Path) -> Result<Form, Failure> {
-        match path.extension().and_then(|ending| ending.to_str()) {
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        match ending.as_deref() {
             Some("html") => Ok(Form::Html),
             Some("svg") => Ok(Form::Svg),
             Some("json") => Ok(Form::Chrome),
@@ -116,8 +118,13 @@ pub fn write_trace(path: &Path, file: &TraceFile) -> Result<(), Failure> {
     }
     let form = Form::of(path)?;
     let program = lower(&file.plan);
-    let view = View { title: title(file), most: Some(form.most()), ..View::default() };
-    let picture = Picture::new(&program, &file.clone().into_trace(&program), Some(&file.rounds), view);
+    let mut trace = file.clone().into_trace(&program);
+    let part = shown::keep_few(&mut [&mut trace], Some(form));
+    shown::begin_at_zero(&mut trace);
+    let part = part.map(|part| part + " (for all keep a .trace file: headsaw draw --all)");
+    let title = title(file) + &part.unwrap_or_default();
+    let view = View { title, most: Some(form.most()), ..View::default() };
+    let picture = Picture::new(&program, &trace, Some(&file.rounds), view);
     write(path, form, from_ref(&picture), &Paper { lang: None, plan: &file.plan })
 }
 
@@ -167,7 +174,7 @@ pub fn text(pictures: &[Picture], most: usize) -> String {
 
 /// Columns of the terminal; where there is none as many as fit everywhere.
 fn columns() -> usize {
-    terminal_size::terminal_size().map_or(100, |(terminal_size::Width(width), _)| usize::from(width).min(240))
+    terminal_size::terminal_size().map_or(80, |(terminal_size::Width(width), _)| usize::from(width).min(240))
 }
 
 /// The lines with their colours.
@@ -214,6 +221,7 @@ mod tests {
         assert!(is_trace(Path::new("a.trace")) && !is_trace(Path::new("trace")));
         assert_eq!(Form::of(Path::new("a.b.svg")).ok(), Some(Form::Svg));
         assert_eq!(Form::of(Path::new("a.pftrace")).ok(), Some(Form::Perfetto));
+        assert_eq!(Form::of(Path::new("A.SVG")).ok(), Some(Form::Svg));
         assert!(Form::of(Path::new("svg")).is_err() && Form::of(Path::new("a.png")).is_err());
     }
 }

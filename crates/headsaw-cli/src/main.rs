@@ -34,6 +34,7 @@ mod prompts;
 mod report;
 mod run;
 mod scene;
+mod shown;
 mod simulate;
 mod steps;
 mod stream;

@@ -128,6 +128,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let options = Options { links: ground.links(), trace, ..options(args, tokens, &work.tokenizer)? };
     let compute = args.compute.compute()?;
     let kernels = compute.name();
+    engine::tell_crowded(&plan, json);
     let mut engine = engine::load(file, &plan, compute)?;
     let mut show = Show::new(&work, tokens, json);
     let cleanly = Cleanly::begin();

@@ -4,6 +4,7 @@ use crate::error::Failure;
 use crate::output::counted;
 use crate::place::Site;
 use clap::ValueEnum;
+use headsaw::lower::work;
 use headsaw::plan::{Flow, HeadSteps, Order, Overlap, Plan, StepCut};
 use headsaw::spec::cluster::DeviceKind;
 
@@ -15,7 +16,7 @@ pub struct StepArgs {
     pub chunk: Option<u32>,
     /// Steps that a head's work is cut into, each on its lane: 1, 2, 3, 5, or as project|score+softmax+context|merge.
     /// Kernels here do score, softmax and context in one: a run says so and takes them together [default: 1]
-    #[arg(long, value_name = "S|CUT")]
+    #[arg(long, value_name = "S|CUT", allow_hyphen_values = true)]
     pub steps: Option<StepCut>,
     /// What hides behind what inside a device [default: heads where there are several steps or chunks]
     #[arg(long, value_name = "WHAT")]
@@ -98,8 +99,9 @@ impl StepArgs {
         let chunk = self.chunk.unwrap_or(usual);
         if chunk > heads {
             return Err(Failure::Input(format!(
-                "--chunk {chunk}: a device of this cut holds {} at most; take 1 to {heads}",
-                counted(u64::from(heads), "head")
+                "--chunk {chunk}: a device of this cut holds {} at most; take {}",
+                counted(u64::from(heads), "head"),
+                if heads == 1 { "1".into() } else { format!("1 to {heads}") }
             )));
         }
         let usual = if apart || chunk < heads { Overlap::Heads } else { Overlap::None };
@@ -120,7 +122,7 @@ pub fn interleave(overlap: Overlap, micros: u32) -> u32 {
 
 /// The most heads that any device holds.
 pub fn heads_of_a_device(plan: &Plan) -> u32 {
-    plan.slices().map(|(_, slice)| slice.heads.end.saturating_sub(slice.heads.start)).max().unwrap_or(1).max(1)
+    work::heads_most(plan)
 }
 
 fn whole() -> StepCut {

@@ -1,5 +1,6 @@
 //! TRACE on the command line: a trace file, opened and held against the program of its plan.
 
+use crate::cut::plain;
 use crate::error::Failure;
 use crate::form::is_trace;
 use crate::model::read_text_of;
@@ -14,7 +15,7 @@ use headsaw::program::Program;
 use headsaw::simulate::simulate;
 use headsaw::spec::cluster::Link;
 use headsaw::spec::short;
-use headsaw::trace::{Rounds, Source, Trace, TraceFile};
+use headsaw::trace::{NoTrace, Rounds, Source, Trace, TraceFile};
 use headsaw::verify::{self, Violation};
 use std::path::Path;
 
@@ -51,7 +52,9 @@ impl Traced {
             )));
         }
         let text = read_text_of(path, BYTES_MAX)?;
-        let mut file = TraceFile::read(&text).map_err(|error| Failure::Input(format!("{given}: {error}")))?;
+        let in_words = |error: NoTrace| NoTrace { what: plain(&error.what), ..error };
+        let file = TraceFile::read(&text).map_err(in_words);
+        let mut file = file.map_err(|error| Failure::Input(format!("{given}: {error}")))?;
         drop(text);
         let program = verify::traced(&file).map_err(|found| refuse_as(given, "trace", &found))?;
         let (cluster, link) = (file.cluster.take(), file.link.take());

@@ -782,3 +782,31 @@ fn grain_refuses_what_it_can_not_answer() {
         assert!(ran.err.contains("a loss is above 0 % and below 100 %"), "{}", ran.err);
     }
 }
+
+#[test]
+fn lanes_that_share_cores_are_told_where_nobody_reads_json() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let lanes = |count: usize| count.min(256).to_string();
+    let run = |count: usize, json: &[&str]| {
+        headsaw(&[&["run", "demo", "-p", "The", "-n", "1", "--lanes", &lanes(count)], json].concat())
+    };
+    let crowded = run(cores + 1, &[]);
+    let note = crowded.err.lines().filter(|line| line.contains(&format!("{} lanes share {cores}", cores + 1)));
+    assert_eq!(note.count(), 1, "{}", crowded.err);
+    assert!(!run(cores + 1, &["--json"]).err.contains("lanes share"));
+    assert!(!run(1, &[]).err.contains("lanes share"));
+}
+
+#[test]
+fn mistaken_steps_and_chunks_get_a_tip() {
+    refused(&["run", "demo", "-p", "The", "--steps", "-1"], "write 1, 2, 3, 5");
+    refused(&["simulate", "eight-heads", "--cluster", "h100x8", "--tp", "8", "--chunk", "2"], "at most; take 1");
+    let path = folder("chunk").join("plan.json").display().to_string();
+    good(&["plan", "demo", "--tp", "4", "--lanes", "1", "--steps", "3", "-o", &path]);
+    let mut plan = parsed(&std::fs::read_to_string(&path).unwrap());
+    plan["steps"]["chunk"] = 3.into();
+    std::fs::write(&path, plan.to_string()).unwrap();
+    let ran = headsaw(&["verify", &path]);
+    assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
+    assert!((ran.out + &ran.err).contains("at most 2, as a device of this cut holds"));
+}

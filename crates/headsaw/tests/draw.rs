@@ -38,6 +38,17 @@ fn the_example_in_a_terminal() {
 }
 
 #[test]
+fn no_line_is_wider_than_the_terminal() {
+    for width in [40, 57, 80, 120] {
+        let mut pictures = beside();
+        pictures[1].title = "a model with a long name on a machine with a longer one: tp 4 × pp 1".into();
+        for line in plain(&terminal(&pictures, width)).lines() {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+    }
+}
+
+#[test]
 fn the_example_as_svg() {
     insta::assert_snapshot!("svg_three_lanes", svg(&[example([0, 1, 2])]));
     insta::assert_snapshot!("svg_two_lanes", svg(&[example(TWO)]));

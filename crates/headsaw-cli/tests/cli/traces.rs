@@ -1,6 +1,6 @@
 //! Traces as files and pictures: written, checked, compared, drawn, and refused where they are none.
 
-use super::{file, folder, good, headsaw, headsaw_reading, json, parsed, refused};
+use super::{Ran, file, folder, good, headsaw, headsaw_reading, json, parsed, refused};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -181,4 +181,39 @@ fn a_trace_keeps_its_link() {
     assert_eq!(read(&path)["link"], json!("1 Gbit/s, 50 us"));
     let told = json(&["compare", &path]);
     assert!(told["error"].as_f64().unwrap().abs() < 1e-9, "{}", told["error"]);
+}
+
+/// Of a long run two rounds are drawn, with the same axis whoever draws; all of them where they are asked for.
+#[test]
+fn of_a_long_run_two_rounds_are_drawn() {
+    let folder = folder("long");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (trace, drawn, at_once) = (path("long.trace"), path("drawn.SVG"), path("at-once.svg"));
+    good(&["run", "demo", "-p", "In the", "-n", "12", "--lanes", "1", "--trace", &trace]);
+    good(&["run", "demo", "-p", "In the", "-n", "12", "--lanes", "1", "--trace", &at_once]);
+    good(&["draw", &trace, "-o", &drawn]);
+    for (file, how) in [(&drawn, "(--all draws all)"), (&at_once, "(for all keep a .trace file: headsaw draw --all)")] {
+        let picture = std::fs::read_to_string(file).unwrap();
+        // The title may be broken into lines anywhere.
+        let said = picture.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("; rounds ") && said.contains(how), "{file}: {said}");
+        assert!(picture.contains(">0</text>"), "{file}: the axis begins at zero");
+    }
+    let all = good(&["draw", &trace, "--all"]);
+    assert!(!all.contains("; rounds "), "{all}");
+    assert!(all.lines().all(|line| line.chars().count() <= 80), "{all}");
+    let some = good(&["draw", &trace]);
+    assert!(some.contains("; rounds "), "{some}");
+    let whole = headsaw(&["draw", &trace, "--all", "--json"]);
+    let part = headsaw(&["draw", &trace, "--json"]);
+    let actions = |ran: &Ran| parsed(&ran.out)["pictures"][0]["actions"].as_u64().unwrap();
+    assert!(actions(&whole) > actions(&part), "{} {}", whole.out, part.out);
+}
+
+#[test]
+fn a_file_that_is_no_trace_is_refused_in_its_own_words() {
+    let ran = headsaw_reading(&["draw", "-"], "[]");
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("expected a trace, an object with `format`"), "{}", ran.err);
+    assert!(!ran.err.contains("struct"), "{}", ran.err);
 }

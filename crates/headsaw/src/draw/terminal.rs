@@ -55,10 +55,10 @@ pub fn terminal(pictures: &[Picture], width: usize) -> Vec<Line> {
     let gutter = names.map(|(row, _)| name(row).chars().count()).max().unwrap_or(0) + 1;
     let columns = width.saturating_sub(gutter + 1).max(COLUMNS_LEAST);
     let frame = Frame { gutter, columns, seconds: together.seconds };
-    let mut lines = vec![words(Part::Title, together.title())];
+    let mut lines = titled(together.title(), width);
     for picture in &together.pictures {
         let (title, summary) = together.above(picture);
-        lines.extend(title.map(|title| words(Part::Title, title)));
+        title.into_iter().for_each(|title| lines.extend(titled(title, width)));
         lines.extend(wrapped(&summary, width));
         lines.push(Vec::new());
         lines.extend(chart(picture, frame));
@@ -100,6 +100,11 @@ pub fn plain(lines: &[Line]) -> String {
 
 fn words(role: Part, text: &str) -> Line {
     vec![Piece { text: text.into(), role }]
+}
+
+/// A headline in lines of at most `width` columns.
+fn titled(text: &str, width: usize) -> Vec<Line> {
+    super::scale::wrap(text, width).iter().map(|line| words(Part::Title, line)).collect()
 }
 
 /// Words in lines of at most `width` columns.
@@ -224,7 +229,7 @@ fn legend(together: &Together, frame: Frame, width: usize) -> Vec<Line> {
         }
     }
     for (letter, fill, name) in signs {
-        entries.push(words(Part::Plain, &format!("{letter}{fill}{fill} {name}")));
+        entries.extend(wrapped(&format!("{letter}{fill}{fill} {name}"), width));
     }
     let (colours, again) = together.legend();
     let first = together.pictures.first();
