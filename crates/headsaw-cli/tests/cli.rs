@@ -801,12 +801,4 @@ fn lanes_that_share_cores_are_told_where_nobody_reads_json() {
 fn mistaken_steps_and_chunks_get_a_tip() {
     refused(&["run", "demo", "-p", "The", "--steps", "-1"], "write 1, 2, 3, 5");
     refused(&["simulate", "eight-heads", "--cluster", "h100x8", "--tp", "8", "--chunk", "2"], "at most; take 1");
-    let path = folder("chunk").join("plan.json").display().to_string();
-    good(&["plan", "demo", "--tp", "4", "--lanes", "1", "--steps", "3", "-o", &path]);
-    let mut plan = parsed(&std::fs::read_to_string(&path).unwrap());
-    plan["steps"]["chunk"] = 3.into();
-    std::fs::write(&path, plan.to_string()).unwrap();
-    let ran = headsaw(&["verify", &path]);
-    assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
-    assert!((ran.out + &ran.err).contains("at most 2, as a device of this cut holds"));
 }
