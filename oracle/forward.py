@@ -36,6 +36,7 @@ class Model:
             normed = self.norm(x, get("attn_norm"))
             split = lambda value: value.reshape(count, -1, self.head_width).transpose(1, 0, 2)
             q, k, v = (split(linear(name, normed)) for name in "qkv")
+            q, k = (self.norm(x, get(f"{n}_norm")) if f"{layer}.{n}_norm" in w else x for n, x in (("q", q), ("k", k)))
             q, k = self.rotate(q, cos, sin), self.rotate(k, cos, sin)
             trace(f"{layer}.q", q)
             trace(f"{layer}.k", k)
@@ -106,6 +107,7 @@ def of_gguf(path, dtype):
 def of_folder(folder, dtype):
     config = json.loads((folder / "config.json").read_text())
     heads, width = config["num_attention_heads"], config["hidden_size"]
+    head_width = config.get("head_dim", width // heads)
     names = {
         "input_layernorm": "attn_norm",
         "post_attention_layernorm": "ffn_norm",
@@ -124,9 +126,9 @@ def of_folder(folder, dtype):
             layers=config["num_hidden_layers"],
             heads=heads,
             kv_heads=config["num_key_value_heads"],
-            head_width=width // heads,
+            head_width=head_width,
             epsilon=config["rms_norm_eps"],
-            frequencies=frequencies(width // heads, config["rope_theta"], config.get("rope_scaling")),
+            frequencies=frequencies(head_width, config["rope_theta"], config.get("rope_scaling")),
             neighbours=False,
         ),
         weights,

@@ -42,7 +42,7 @@ def main():
     smollm2 = results(work / "smollm2.safetensors")
     figures = {
         "smollm2": timed("numpy", check, smollm2, lambda dtype: forward.of_gguf(model, dtype)),
-        **{name: timed(f"numpy, {name}", small, name, work) for name in ("llama", "qwen2")},
+        **{name: timed(f"numpy, {name}", small, name, work) for name in ("llama", "qwen2", "qwen3")},
     }
     write_json(STORED / "candle-numpy.json", figures)
     store(smollm2, digest)

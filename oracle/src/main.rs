@@ -1,9 +1,9 @@
-//! Reference logits by an engine that shares nothing with headsaw: candle's own Llama and Qwen2, in f32 on the CPU.
+//! Reference logits by an engine that shares nothing with headsaw: candle's own Llama, Qwen2 and Qwen3, in f32 on the CPU.
 //!
 //! - `oracle gguf MODEL.gguf PROMPTS.json OUT.safetensors`: dequantises every weight to f32 and runs the prompts, each
 //!   followed by its `forced` tokens or, where it has none, by what the model itself finds likeliest.
-//! - `oracle small FOLDER`: writes the two small models to `FOLDER/llama` and `FOLDER/qwen2` and runs their sequences;
-//!   the results are `FOLDER/llama.safetensors` and `FOLDER/qwen2.safetensors`.
+//! - `oracle small FOLDER`: writes the small models to `FOLDER/llama`, `FOLDER/qwen2` and `FOLDER/qwen3` and runs their
+//!   sequences; the results are `FOLDER/llama.safetensors` and so on.
 //!
 //! A result holds, for prompt i, `logits.i` [64, V], `prompt.i` and `forced.i`: row j predicts `forced.i[j]`.
 
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{llama, qwen2};
+use candle_transformers::models::{llama, qwen2, qwen3};
 use small::{Dtype, Family, POSITIONS};
 use std::collections::HashMap;
 use std::fs::File;
@@ -72,6 +72,15 @@ fn small(family: Family, folder: &Path) -> Result<()> {
         Family::Qwen2 => {
             let config: qwen2::Config = serde_json::from_value(config)?;
             let mut model = qwen2::ModelForCausalLM::new(&config, weights)?;
+            for (i, sequence) in small::sequences().iter().enumerate() {
+                model.clear_kv_cache();
+                let run = |tokens: &[u32], past| model.forward(&Tensor::new(tokens, &CPU)?.unsqueeze(0)?, past);
+                answer(i, &sequence.prompt, &sequence.forced, run, &mut results)?;
+            }
+        }
+        Family::Qwen3 => {
+            let config: qwen3::Config = serde_json::from_value(config)?;
+            let mut model = qwen3::ModelForCausalLM::new(&config, weights)?;
             for (i, sequence) in small::sequences().iter().enumerate() {
                 model.clear_kv_cache();
                 let run = |tokens: &[u32], past| model.forward(&Tensor::new(tokens, &CPU)?.unsqueeze(0)?, past);

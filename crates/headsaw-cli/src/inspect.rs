@@ -165,7 +165,7 @@ fn show(model: &Model, args: &Args, json: bool) -> Result<(), Failure> {
 }
 
 fn runs(spec: &ModelSpec) -> bool {
-    matches!(spec.family, Family::Llama | Family::Qwen2)
+    spec.family.runs()
 }
 
 fn file(model: &Model) -> Option<FileJson> {

@@ -113,7 +113,7 @@ pub fn family(spec: &ModelSpec) -> &'static str {
     match spec.family {
         Family::Llama => "llama: RMS norm, rotary positions, gated SiLU MLP",
         Family::Qwen2 => "qwen2: as llama, with biases on Q, K and V",
-        Family::Qwen3 => "qwen3: as llama, with norms on each head's Q and K (to plan with; it does not run yet)",
+        Family::Qwen3 => "qwen3: as llama, with norms on each head's Q and K",
         Family::Gpt => "gpt: layer norm, learned positions, GELU MLP, biases (to plan with; it does not run yet)",
     }
 }

@@ -33,6 +33,7 @@ pub(crate) struct Layer {
     pub k: Matrix,
     pub v: Matrix,
     pub biases: Option<Biases>,
+    pub head_norms: Option<HeadNorms>,
     pub merge: Matrix,
     pub ffn_norm: Vec<f32>,
     pub gate: Matrix,
@@ -45,6 +46,12 @@ pub(crate) struct Biases {
     pub q: Vec<f32>,
     pub k: Vec<f32>,
     pub v: Vec<f32>,
+}
+
+/// Gains of the norms of each head's Q and K (Qwen3), `[D]` each.
+pub(crate) struct HeadNorms {
+    pub q: Vec<f32>,
+    pub k: Vec<f32>,
 }
 
 /// Reads what a slice holds, and nothing else.
@@ -100,12 +107,20 @@ impl Loader<'_> {
             }),
             false => None,
         };
+        let head_norms = match model.family.norms_heads() {
+            true => Some(HeadNorms {
+                q: self.vector(weight(LayerWeight::QNorm), 0..model.head_width)?,
+                k: self.vector(weight(LayerWeight::KNorm), 0..model.head_width)?,
+            }),
+            false => None,
+        };
         Ok(Layer {
             attn_norm: self.vector(weight(LayerWeight::AttnNorm), 0..model.width)?,
             q: self.matrix(weight(LayerWeight::Q), &q_rows, &width)?,
             k: self.matrix(weight(LayerWeight::K), &kv_rows, &width)?,
             v: self.matrix(weight(LayerWeight::V), &kv_rows, &width)?,
             biases,
+            head_norms,
             merge: self.matrix(weight(LayerWeight::O), &merge_rows, &head_blocks(model, &heads))?,
             ffn_norm: self.vector(weight(LayerWeight::FfnNorm), 0..model.width)?,
             gate: self.matrix(weight(LayerWeight::Gate), &slice.ffn, &width)?,
@@ -211,7 +226,8 @@ impl Layer {
     fn bytes(&self) -> usize {
         let matrices = [&self.q, &self.k, &self.v, &self.merge, &self.gate, &self.up, &self.down];
         let biases = self.biases.as_ref().map_or(0, |b| b.q.len() + b.k.len() + b.v.len());
+        let head_norms = self.head_norms.as_ref().map_or(0, |n| n.q.len() + n.k.len());
         matrices.into_iter().map(Matrix::bytes).sum::<usize>()
-            + 4 * (self.attn_norm.len() + self.ffn_norm.len() + biases)
+            + 4 * (self.attn_norm.len() + self.ffn_norm.len() + biases + head_norms)
     }
 }

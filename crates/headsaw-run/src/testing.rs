@@ -1,7 +1,7 @@
 //! Small random models for tests: the same numbers as a GGUF file or as a Hugging Face folder.
 
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Error, LayerWeight, ModelFile, Source, Weight, parse_safetensors};
+use crate::weights::{Error, ModelFile, Source, Weight, parse_safetensors};
 use half::{bf16, f16};
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ pub fn random_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
     gguf_vocab(spec, &mut file);
     for weight in Weight::all(spec) {
         let dtype = dtype_of(weight, spec, dtype);
-        let halves = spec.family == Family::Qwen2;
+        let halves = spec.family != Family::Llama;
         let [rows, cols] = weight.shape(spec);
         let dims = if weight.is_vector() { vec![u64::from(cols)] } else { vec![u64::from(cols), u64::from(rows)] };
         file.tensor(&weight.gguf_name(), &dims, gguf_type(dtype), encode(&values(weight, spec, seed, halves), dtype));
@@ -92,6 +92,7 @@ pub fn safetensors(spec: &ModelSpec, seed: u64, take: impl Fn(&str) -> bool) -> 
 pub fn config_json(spec: &ModelSpec) -> String {
     let (architecture, kind) = match spec.family {
         Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2"),
+        Family::Qwen3 => ("Qwen3ForCausalLM", "qwen3"),
         _ => ("LlamaForCausalLM", "llama"),
     };
     let rope = spec.rope.unwrap_or(Rope { theta: 10_000.0, scaling: None });
@@ -175,7 +176,11 @@ fn vocabulary(count: u32) -> (Vec<String>, Vec<String>) {
 }
 
 fn gguf_keys(spec: &ModelSpec, file: &mut GgufBuilder) {
-    let arch = if spec.family == Family::Qwen2 { "qwen2" } else { "llama" };
+    let arch = match spec.family {
+        Family::Qwen2 => "qwen2",
+        Family::Qwen3 => "qwen3",
+        _ => "llama",
+    };
     file.text("general.architecture", arch);
     file.text("general.name", &spec.name);
     for (key, value) in [
@@ -234,9 +239,8 @@ fn dtype_of(weight: Weight, spec: &ModelSpec, dtype: Dtype) -> Dtype {
 fn values(weight: Weight, spec: &ModelSpec, seed: u64, halves: bool) -> Vec<f32> {
     let [rows, cols] = weight.shape(spec).map(|n| n as usize);
     let mut random = Random(seed ^ weight_number(weight).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let gain = matches!(weight, Weight::OutputNorm | Weight::Layer(_, LayerWeight::AttnNorm | LayerWeight::FfnNorm));
     let (centre, spread) = match weight {
-        _ if gain => (1.0, 0.2),
+        _ if weight.is_gain() => (1.0, 0.2),
         _ if weight.is_vector() => (0.0, 0.5),
         _ => (0.0, 1.7 / (cols as f32).sqrt()),
     };

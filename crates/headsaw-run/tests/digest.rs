@@ -118,14 +118,14 @@ fn results(report: &Report) -> Vec<(String, Vec<u32>)> {
 prop_compose! {
     fn any_spec()(
         groups in 1u32..4, group in 1u32..4, head_width in prop::sample::select(vec![8u32, 24, 32, 40, 64, 80]),
-        layers in 1u32..4, ffn in 1u32..9, odd in any::<bool>(), qwen in any::<bool>(), tied in any::<bool>(),
+        layers in 1u32..4, ffn in 1u32..9, odd in any::<bool>(), tied in any::<bool>(),
+        family in prop::sample::select(vec![Family::Llama, Family::Qwen2, Family::Qwen3]), wider in 0u32..3,
     ) -> ModelSpec {
-        let family = if qwen { Family::Qwen2 } else { Family::Llama };
         ModelSpec {
             heads: groups * group,
             kv_heads: groups,
             head_width,
-            width: groups * group * head_width,
+            width: groups * group * head_width + 40 * wider,
             layers,
             ffn: if odd { 32 * ffn - 7 } else { 32 * ffn },
             vocab: 300,

@@ -17,7 +17,7 @@ fn whole(model: &ModelFile, weight: Weight) -> Vec<f32> {
 
 #[test]
 fn random_models_open() {
-    for family in [Family::Llama, Family::Qwen2] {
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_1] {
             let spec = small_spec(family);
             let model = open(random_model(&spec, 7, dtype));
@@ -56,7 +56,7 @@ fn quantised_weights_are_near() {
 /// A slice is what the whole holds there, columns widened to blocks.
 #[test]
 fn slices_are_parts_of_the_whole() {
-    for family in [Family::Llama, Family::Qwen2] {
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
         for dtype in [Dtype::F32, Dtype::Q4_1] {
             let model = open(random_model(&small_spec(family), 11, dtype));
             for weight in Weight::all(model.spec()) {
@@ -127,7 +127,7 @@ impl Drop for Folder {
 
 #[test]
 fn folder_and_gguf_hold_the_same() {
-    for family in [Family::Llama, Family::Qwen2] {
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
         let spec = small_spec(family);
         let folder = Folder::new(&format!("{family:?}"));
         random_hf_folder(&folder.0, &spec, 5).expect("writes");

@@ -42,6 +42,11 @@ pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
+/// `1 / √(mean square + ε)` of `count` numbers, from the sum of their squares; NaN where that is not finite.
+pub fn norm_factor(squares: f32, count: usize, epsilon: f32) -> f32 {
+    if squares.is_finite() { 1.0 / (squares / count as f32 + epsilon).sqrt() } else { f32::NAN }
+}
+
 /// Sums over the balanced tree of `headsaw::shard`: n values split at ⌈n/2⌉, again and again.
 pub fn sum_of_blocks(values: &[f32]) -> f32 {
     match values {

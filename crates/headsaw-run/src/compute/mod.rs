@@ -276,6 +276,9 @@ pub trait Compute: Send + Sync {
     /// Second half: multiplies the scales (or the values) of `token` by `factor`, which is `1 / √(mean square + ε)`.
     fn rescale(&self, acts: &Acts, token: usize, factor: f32);
 
+    /// An RMS norm in place: `x ← x / √(mean square + ε) · gain`; NaN where the sum of squares is not finite.
+    fn norm(&self, x: &mut [f32], gain: &[f32], epsilon: f32);
+
     /// Quantises `x` (one head, or a run of MLP columns) to blocks `first_block..` of `token`.
     fn quantise(&self, x: &[f32], acts: &Acts, token: usize, first_block: usize) -> Result<(), NotFinite>;
 

@@ -1,6 +1,6 @@
 //! The plain kernels: loops over the blocks of the file, one element at a time. Their order of additions is the law.
 
-use super::math::{exp, fold, silu};
+use super::math::{exp, fold, norm_factor, silu};
 use super::matrix::{Body, Matrix};
 use super::{
     Acts, BLOCK, Compute, KvHead, KvParts, Leaves, NotFinite, Out, PANEL, Query, SPAN, Scratch, Shared, TREE_DEPTH,
@@ -94,6 +94,21 @@ impl Compute for Reference {
         };
         for value in values {
             *value *= factor;
+        }
+    }
+
+    fn norm(&self, x: &mut [f32], gain: &[f32], epsilon: f32) {
+        let mut sum = 0.0;
+        for x in x.chunks(BLOCK) {
+            let mut s = [0.0; BLOCK];
+            for j in 0..x.len() {
+                s[j] = x[j] * x[j];
+            }
+            sum += fold(std::array::from_fn(|j| s[j] + s[j + 16]));
+        }
+        let factor = norm_factor(sum, x.len(), epsilon);
+        for (x, gain) in x.iter_mut().zip(gain) {
+            *x = *x * factor * gain;
         }
     }
 

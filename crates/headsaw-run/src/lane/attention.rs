@@ -11,7 +11,7 @@ use headsaw::program::{Action, NormSite, Unit};
 use std::ops::Range;
 
 impl<'a> Worker<'a, '_> {
-    /// Q, K and V: of this lane's panels, or of a chunk of heads.
+    /// Q, K and V: of this lane's panels (or heads, where these are normed), or of a chunk of heads.
     pub(super) fn project(&mut self, action: &Action) -> Result<(), Stopped> {
         let layer = &self.weights.layers[self.local(action)];
         let (x, tokens) = self.normed(NormSite::Attention, action)?;
@@ -23,19 +23,38 @@ impl<'a> Worker<'a, '_> {
             Some(unit) => self.rows_of(unit),
             None => {
                 let part = action.part.start as usize..action.part.end as usize;
-                let (q_panels, kv_panels) = (layer.q.panels(), layer.k.panels());
-                let rows = |panels: Range<usize>, rows| panels.start * PANEL..(panels.end * PANEL).min(rows);
+                let size = work::projected_rows(&self.shared.run.plan.model) as usize;
+                let (q_parts, kv_parts) = (q.div_ceil(size), k.div_ceil(size));
+                let rows = |parts: Range<usize>, rows| parts.start * size..(parts.end * size).min(rows);
                 [
-                    rows(within(&part, 0, q_panels), q),
-                    rows(within(&part, q_panels, kv_panels), k),
-                    rows(within(&part, q_panels + kv_panels, kv_panels), k),
+                    rows(within(&part, 0, q_parts), q),
+                    rows(within(&part, q_parts, kv_parts), k),
+                    rows(within(&part, q_parts + kv_parts, kv_parts), k),
                 ]
             }
         };
-        let biases = layer.biases.as_ref();
-        let queries = Projected { matrix: &layer.q, rows: queries, biases: biases.map(|b| &b.q[..]), to: To::Queries };
-        let keys = Projected { matrix: &layer.k, rows: keys, biases: biases.map(|b| &b.k[..]), to: To::Keys };
-        let values = Projected { matrix: &layer.v, rows: values, biases: biases.map(|b| &b.v[..]), to: To::Values };
+        let (biases, gains) = (layer.biases.as_ref(), layer.head_norms.as_ref());
+        let queries = Projected {
+            matrix: &layer.q,
+            rows: queries,
+            biases: biases.map(|b| &b.q[..]),
+            gains: gains.map(|g| &g.q[..]),
+            to: To::Queries,
+        };
+        let keys = Projected {
+            matrix: &layer.k,
+            rows: keys,
+            biases: biases.map(|b| &b.k[..]),
+            gains: gains.map(|g| &g.k[..]),
+            to: To::Keys,
+        };
+        let values = Projected {
+            matrix: &layer.v,
+            rows: values,
+            biases: biases.map(|b| &b.v[..]),
+            gains: None,
+            to: To::Values,
+        };
         for what in [queries, keys, values] {
             self.project_rows(action, &x, tokens, what);
         }
@@ -76,6 +95,10 @@ impl<'a> Worker<'a, '_> {
             let x = unsafe { data.slice_mut(start..start + what.rows.len()) };
             if let Some(biases) = what.biases {
                 add(x, &biases[what.rows.clone()]);
+            }
+            if let Some(gains) = what.gains {
+                let epsilon = self.shared.run.plan.model.norm_epsilon;
+                x.chunks_exact_mut(gains.len()).for_each(|head| self.shared.run.compute.norm(head, gains, epsilon));
             }
             if what.to != To::Values {
                 self.rotate(x, what.rows.start, row.position);
@@ -196,6 +219,8 @@ struct Projected<'m> {
     matrix: &'m Matrix,
     rows: Range<usize>,
     biases: Option<&'m [f32]>,
+    /// Of the norm of each head.
+    gains: Option<&'m [f32]>,
     to: To,
 }
 

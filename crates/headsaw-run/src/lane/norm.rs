@@ -76,11 +76,7 @@ impl<'a> Worker<'a, '_> {
     /// `1 / √(mean square + ε)` from the blocks' sums of squares; not finite where one of them is not.
     fn norm_factor(&self) -> f32 {
         let model = &self.shared.run.plan.model;
-        let sum = math::sum_of_blocks(&self.squares);
-        if !sum.is_finite() {
-            return f32::NAN;
-        }
-        1.0 / (sum / model.width as f32 + model.norm_epsilon).sqrt()
+        math::norm_factor(math::sum_of_blocks(&self.squares), model.width as usize, model.norm_epsilon)
     }
 }
 

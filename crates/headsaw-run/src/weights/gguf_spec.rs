@@ -21,9 +21,10 @@ pub(crate) fn read(file: &str, gguf: &Gguf) -> Result<ModelSpec, Error> {
     let (prefix, family) = match gguf.keys.get("general.architecture") {
         Some(Value::Text(name)) if name == "llama" => ("llama", Family::Llama),
         Some(Value::Text(name)) if name == "qwen2" => ("qwen2", Family::Qwen2),
+        Some(Value::Text(name)) if name == "qwen3" => ("qwen3", Family::Qwen3),
         other => {
             let found = other.map_or("missing".into(), brief);
-            let expected = "llama (also Mistral) or qwen2, the architectures that run";
+            let expected = "llama (also Mistral), qwen2 or qwen3, the architectures that run";
             return Err(Error::key(file, "general.architecture", found, expected));
         }
     };

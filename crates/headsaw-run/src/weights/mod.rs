@@ -151,7 +151,7 @@ impl ModelFile {
     /// Rows `rows` of a weight, columns `cols` widened outwards to whole blocks of its type; reads no other bytes than
     /// these, or those rows. A vector is one row.
     ///
-    /// Rows of Q and K, and elements of their biases, always come in the order in which adjacent pairs `(2i, 2i+1)` of a
+    /// Rows of Q and K, and elements of their biases and gains, always come in the order in which adjacent pairs `(2i, 2i+1)` of a
     /// head rotate together, whatever the file's order; `rows` counts in that order.
     pub fn rows(&self, weight: Weight, rows: Range<u32>, cols: Range<u32>) -> Result<RawRows, Error> {
         let tensor = self.stored(weight)?;

@@ -42,6 +42,10 @@ pub enum LayerWeight {
     Up,
     /// `[C, F]`.
     Down,
+    /// Gain of the norm of each head's Q `[D]`, rotary pairs side by side.
+    QNorm,
+    /// Gain of the norm of each head's K `[D]`, rotary pairs side by side.
+    KNorm,
 }
 
 /// What a format calls the weights.
@@ -51,21 +55,35 @@ pub(crate) enum Naming {
     HuggingFace,
 }
 
-const LAYER: [LayerWeight; 12] = {
+const LAYER: [LayerWeight; 14] = {
     use LayerWeight::*;
-    [AttnNorm, Q, K, V, O, QBias, KBias, VBias, FfnNorm, Gate, Up, Down]
+    [AttnNorm, Q, K, V, O, QBias, KBias, VBias, QNorm, KNorm, FfnNorm, Gate, Up, Down]
 };
 
 impl LayerWeight {
-    /// True for Q and K and their biases, whose rows rotate in pairs.
+    /// True for Q and K, their biases and their norms' gains, whose rows rotate in pairs.
     pub(crate) fn rotates(self) -> bool {
         use LayerWeight::*;
-        matches!(self, Q | K | QBias | KBias)
+        matches!(self, Q | K | QBias | KBias | QNorm | KNorm)
     }
 
     fn is_bias(self) -> bool {
         use LayerWeight::*;
         matches!(self, QBias | KBias | VBias)
+    }
+
+    fn is_gain(self) -> bool {
+        use LayerWeight::*;
+        matches!(self, AttnNorm | FfnNorm | QNorm | KNorm)
+    }
+
+    /// Do layers of this family have it?
+    fn belongs_to(self, family: Family) -> bool {
+        match self {
+            _ if self.is_bias() => family == Family::Qwen2,
+            LayerWeight::QNorm | LayerWeight::KNorm => family.norms_heads(),
+            _ => true,
+        }
     }
 
     fn name(self, naming: Naming) -> &'static str {
@@ -79,6 +97,8 @@ impl LayerWeight {
             QBias => ["attn_q.bias", "self_attn.q_proj.bias"],
             KBias => ["attn_k.bias", "self_attn.k_proj.bias"],
             VBias => ["attn_v.bias", "self_attn.v_proj.bias"],
+            QNorm => ["attn_q_norm.weight", "self_attn.q_norm.weight"],
+            KNorm => ["attn_k_norm.weight", "self_attn.k_norm.weight"],
             FfnNorm => ["ffn_norm.weight", "post_attention_layernorm.weight"],
             Gate => ["ffn_gate.weight", "mlp.gate_proj.weight"],
             Up => ["ffn_up.weight", "mlp.up_proj.weight"],
@@ -92,9 +112,9 @@ impl Weight {
     /// All weights that a model of this shape has.
     pub fn all(spec: &ModelSpec) -> impl Iterator<Item = Weight> {
         let ends = [Weight::Embedding, Weight::OutputNorm].into_iter().chain((!spec.tied).then_some(Weight::Output));
-        let biased = spec.family == Family::Qwen2;
+        let family = spec.family;
         let of_layer = move |layer| {
-            LAYER.into_iter().filter(move |w| biased || !w.is_bias()).map(move |w| Weight::Layer(layer, w))
+            LAYER.into_iter().filter(move |w| w.belongs_to(family)).map(move |w| Weight::Layer(layer, w))
         };
         ends.chain((0..spec.layers).flat_map(of_layer))
     }
@@ -111,6 +131,7 @@ impl Weight {
             Weight::Layer(_, O) => [spec.width, q],
             Weight::Layer(_, QBias) => [1, q],
             Weight::Layer(_, KBias | VBias) => [1, kv],
+            Weight::Layer(_, QNorm | KNorm) => [1, spec.head_width],
             Weight::Layer(_, Gate | Up) => [spec.ffn, spec.width],
             Weight::Layer(_, Down) => [spec.width, spec.ffn],
         }
@@ -118,11 +139,19 @@ impl Weight {
 
     /// True for gains and biases.
     pub fn is_vector(self) -> bool {
-        use LayerWeight::*;
         match self {
             Weight::Embedding | Weight::Output => false,
             Weight::OutputNorm => true,
-            Weight::Layer(_, weight) => weight.is_bias() || matches!(weight, AttnNorm | FfnNorm),
+            Weight::Layer(_, weight) => weight.is_bias() || weight.is_gain(),
+        }
+    }
+
+    /// True for the gains of norms.
+    pub(crate) fn is_gain(self) -> bool {
+        match self {
+            Weight::Embedding | Weight::Output => false,
+            Weight::OutputNorm => true,
+            Weight::Layer(_, weight) => weight.is_gain(),
         }
     }
 

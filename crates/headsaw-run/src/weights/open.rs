@@ -20,7 +20,7 @@ pub(super) fn gguf(source: Source) -> Result<ModelFile, Error> {
     hash(&mut hasher, &source, header.data_start)?;
     Ok(ModelFile {
         name: source.name.clone(),
-        halves: spec.family == Family::Qwen2,
+        halves: spec.family != Family::Llama,
         spec,
         sources: vec![source],
         tensors,

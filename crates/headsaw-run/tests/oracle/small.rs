@@ -1,4 +1,4 @@
-//! Two small random models in the form of Hugging Face folders, the same on every machine, and the token sequences they
+//! Three small random models in the form of Hugging Face folders, the same on every machine, and the token sequences they
 //! are asked about. Written by the oracle (to ask another engine) and by the test (to ask this one).
 //!
 //! Every weight is an integer of at most 8 bits times a power of two, so that F32, F16 and BF16 files hold the very same
@@ -8,18 +8,20 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Size of the vocabulary of both models.
+/// Size of the vocabulary of all models.
 pub const VOCAB: usize = 512;
 /// Positions that are compared in every sequence.
 pub const POSITIONS: usize = 64;
 
-/// The two models.
+/// The three models.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
     /// 6 Q heads, 2 KV heads, output of its own, Llama 3's rope scaling.
     Llama,
     /// 8 Q heads, 4 KV heads, QKV biases, tied output.
     Qwen2,
+    /// 6 Q heads, 2 KV heads, wider together than the model, Q and K normed, output of its own.
+    Qwen3,
 }
 
 /// The stored type of the weights.
@@ -47,14 +49,15 @@ struct Shape {
 const HEAD_WIDTH: usize = 32;
 
 impl Family {
-    /// Both.
-    pub const ALL: [Family; 2] = [Family::Llama, Family::Qwen2];
+    /// All.
+    pub const ALL: [Family; 3] = [Family::Llama, Family::Qwen2, Family::Qwen3];
 
     /// Name of the model, and of its stored logits.
     pub fn name(self) -> &'static str {
         match self {
             Family::Llama => "llama",
             Family::Qwen2 => "qwen2",
+            Family::Qwen3 => "qwen3",
         }
     }
 
@@ -62,6 +65,7 @@ impl Family {
         match self {
             Family::Llama => Shape { width: 192, heads: 6, kv_heads: 2, ffn: 320, layers: 4 },
             Family::Qwen2 => Shape { width: 256, heads: 8, kv_heads: 4, ffn: 288, layers: 4 },
+            Family::Qwen3 => Shape { width: 160, heads: 6, kv_heads: 2, ffn: 288, layers: 4 },
         }
     }
 }
@@ -113,6 +117,18 @@ pub fn config(family: Family) -> serde_json::Value {
             "rope_theta": 1000.0,
             "tie_word_embeddings": true,
             "sliding_window": 256,
+            "max_window_layers": layers,
+            "use_sliding_window": false,
+        }),
+        Family::Qwen3 => json!({
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "head_dim": HEAD_WIDTH,
+            "rms_norm_eps": 2e-3,
+            "rope_theta": 1000.0,
+            "tie_word_embeddings": false,
+            "attention_bias": false,
+            "sliding_window": null,
             "max_window_layers": layers,
             "use_sliding_window": false,
         }),
@@ -185,6 +201,9 @@ fn tensors(family: Family) -> Vec<(String, Vec<usize>, Vec<f32>)> {
             if family == Family::Qwen2 {
                 uniform(name(&format!("self_attn.{part}_proj.bias")), vec![rows], 0, 120, 7);
             }
+            if family == Family::Qwen3 && part != "v" {
+                uniform(name(&format!("self_attn.{part}_norm.weight")), vec![HEAD_WIDTH], 128, 64, 7);
+            }
         }
         uniform(name("self_attn.o_proj.weight"), vec![width, heads * HEAD_WIDTH], 0, 75, 9);
         uniform(name("post_attention_layernorm.weight"), vec![width], 128, 64, 7);
@@ -193,7 +212,7 @@ fn tensors(family: Family) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         uniform(name("mlp.down_proj.weight"), vec![width, ffn], 0, 75, 9);
     }
     uniform("model.norm.weight".into(), vec![width], 128, 64, 7);
-    if family == Family::Llama {
+    if family != Family::Qwen2 {
         uniform("lm_head.weight".into(), vec![VOCAB, width], 0, 127, 9);
     }
     out

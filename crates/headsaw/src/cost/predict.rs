@@ -214,7 +214,7 @@ impl<'a> Timed<'a> {
     /// All heads at once.
     fn whole_attention(&self) -> f64 {
         let heads = |slice: &Slice| {
-            let projected = work::projected_panels(&self.plan.model, slice);
+            let projected = work::projected_parts(&self.plan.model, slice);
             self.step(slice, Step::Project, 0..projected, None) + self.step(slice, Step::Attend, 0..1, None)
         };
         let merge = |slice: &Slice| self.step(slice, Step::Merge, 0..self.row_blocks(slice), None);

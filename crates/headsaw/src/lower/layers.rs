@@ -1,6 +1,6 @@
 //! The actions of one layer on one lane, for both exchanges.
 
-use super::work::projected_panels;
+use super::work::projected_parts;
 use super::{At, Lowering};
 use crate::plan::Exchange;
 use crate::program::*;
@@ -101,7 +101,7 @@ impl Lowering<'_> {
     }
 
     fn project_part(&self, lane: usize) -> std::ops::Range<u32> {
-        self.share(lane, projected_panels(&self.plan.model, self.slice(lane)))
+        self.share(lane, projected_parts(&self.plan.model, self.slice(lane)))
     }
 }
 

@@ -91,7 +91,8 @@ impl Counter<'_> {
             Step::Sample => Work { elements: m.vocab, ..Work::default() },
             Step::Norm(_) => Work { normed: BLOCK * part_of(part), ..Work::default() },
             Step::Project => {
-                let rows = unit.map_or(units * 16, |unit| self.projected_rows(unit));
+                let rows = unit.map_or(units * u64::from(projected_rows(m)), |unit| self.projected_rows(unit));
+                let normed = normed + self.normed_heads(part, unit) * m.head_width;
                 Work { normed, elements: rows as u32, ..self.product(rows, width) }
             }
             Step::Attend | Step::Score | Step::Softmax | Step::Context => self.attention(step, heads, part, unit),
@@ -113,6 +114,21 @@ impl Counter<'_> {
     fn projected_rows(&self, unit: &Unit) -> u64 {
         let kv_heads = part_of(&projected_kv_heads(self.model(), self.slice, unit));
         u64::from(part_of(&unit.heads) + 2 * kv_heads) * u64::from(self.model().head_width)
+    }
+
+    /// (Qwen3) Heads of Q and K that a part, or a chunk, projects and so norms.
+    fn normed_heads(&self, part: &Range<u32>, unit: Option<&Unit>) -> u32 {
+        let m = self.model();
+        if !m.family.norms_heads() {
+            return 0;
+        }
+        match unit {
+            Some(unit) => part_of(&unit.heads) + part_of(&projected_kv_heads(m, self.slice, unit)),
+            None => {
+                let all = part_of(&self.slice.heads) + part_of(&self.slice.kv_heads(m));
+                part.end.min(all) - part.start.min(all)
+            }
+        }
     }
 
     fn attention(&self, step: Step, heads: &Range<u32>, part: &Range<u32>, unit: Option<&Unit>) -> Work {
@@ -213,10 +229,15 @@ impl Counter<'_> {
     }
 }
 
-/// Panels of 16 rows of a slice's Q, K and V.
-pub fn projected_panels(model: &ModelSpec, slice: &Slice) -> u32 {
-    let panels = |heads: &Range<u32>| (part_of(heads) * model.head_width).div_ceil(16);
-    panels(&slice.heads) + 2 * panels(&slice.kv_heads(model))
+/// Rows of Q, K or V in one part of the projection: a panel, or a head where the one who projects it also norms it.
+pub fn projected_rows(model: &ModelSpec) -> u32 {
+    if model.family.norms_heads() { model.head_width } else { 16 }
+}
+
+/// Parts of a slice's projection, Q first, then K, then V.
+pub fn projected_parts(model: &ModelSpec, slice: &Slice) -> u32 {
+    let parts = |heads: &Range<u32>| (part_of(heads) * model.head_width).div_ceil(projected_rows(model));
+    parts(&slice.heads) + 2 * parts(&slice.kv_heads(model))
 }
 
 /// Length of a range.
@@ -376,7 +397,12 @@ pub fn slice_weights(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
         Exchange::Gather => (span(&slice.rows) * u64::from(m.heads) * head_width, span(&slice.rows) * u64::from(m.ffn)),
     };
     let layer = q + kv + merge + mlp_inputs(m) * span(&slice.ffn) * width + down;
-    let norms = Bytes(4 * 2 * width);
+    let extra = match m.family {
+        Family::Qwen2 => (span(&slice.heads) + 2 * span(&slice.kv_heads(m))) * head_width,
+        Family::Qwen3 => 2 * head_width,
+        Family::Llama | Family::Gpt => 0,
+    };
+    let vectors = Bytes(4 * (2 * width + extra));
     let layers = span(&plan.stages[stage].layers);
     let first = stage == 0;
     let last = stage + 1 == plan.stages.len();
@@ -386,7 +412,7 @@ pub fn slice_weights(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
         (true, true) if !m.tied => 2 * vocab,
         _ => vocab,
     };
-    (stored(plan, layer) + norms) * layers + typed(ends_type(plan), ends)
+    (stored(plan, layer) + vectors) * layers + typed(ends_type(plan), ends)
 }
 
 /// Bytes of a slice's KV cache, all sequences.
@@ -435,14 +461,16 @@ pub fn lane_floats(plan: &Plan, slice: &Slice) -> u64 {
     };
     let mlp_blocks = span(&slice.ffn).div_ceil(u64::from(BLOCK)).div_ceil(u64::from(plan.lanes));
     let mlp = 2 * u64::from(BLOCK) * mlp_blocks * rows;
-    let whole = (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(mlp.min(MLP_FLOATS));
+    // Panels of a chunk's queries, or of single heads', that begin or end inside other heads go through here too.
+    let by_heads = plan.steps.is_some() || m.family.norms_heads();
+    let aligned = !by_heads || m.head_width.is_multiple_of(16);
+    let queries = if aligned { 0 } else { rows * panels(span(&slice.heads)) };
+    let whole = (rows * kv.max(own_rows).max(2 * u64::from(BLOCK))).max(mlp.min(MLP_FLOATS)).max(queries);
     if plan.steps.is_none() {
         return whole;
     }
-    // Panels of a chunk's queries that begin or end inside other heads go through here too.
-    let queries = if m.head_width.is_multiple_of(16) { 0 } else { rows * panels(span(&slice.heads)) };
     let sums = unit_floats(plan, if plan.exchange == Exchange::Reduce { u64::from(m.width) } else { own_rows });
-    whole.max(queries).max(sums)
+    whole.max(sums)
 }
 
 /// Bytes of a header: for each of a micro-batch's tokens what it is, whose, where, and whether its logits are wanted.

@@ -4,7 +4,8 @@ use super::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 use serde_json::{Map, Value};
 
 /// Architectures that [`ModelSpec::from_hf_config`] knows.
-pub const ARCHITECTURES: [&str; 3] = ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"];
+pub const ARCHITECTURES: [&str; 4] =
+    ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
 
 /// Why a `config.json` cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -230,6 +231,7 @@ fn architecture(keys: &mut Keys) -> (Family, u32) {
             Some("llama") => ARCHITECTURES[0],
             Some("mistral") => ARCHITECTURES[1],
             Some("qwen2") => ARCHITECTURES[2],
+            Some("qwen3") => ARCHITECTURES[3],
             other => other.unwrap_or("unnamed"),
         },
     };
@@ -237,6 +239,7 @@ fn architecture(keys: &mut Keys) -> (Family, u32) {
         "LlamaForCausalLM" => (Family::Llama, 2048),
         "MistralForCausalLM" => (Family::Llama, 131_072),
         "Qwen2ForCausalLM" => (Family::Qwen2, 32_768),
+        "Qwen3ForCausalLM" => (Family::Qwen3, 32_768),
         other => {
             keys.wrong("architectures", &Value::from(other), &format!("one of {}", ARCHITECTURES.join(", ")));
             (Family::Llama, 2048)
@@ -269,7 +272,7 @@ fn refuse_what_changes_results(keys: &mut Keys) {
 
 fn window(keys: &mut Keys, context: u32) -> u32 {
     let context = keys.number("max_position_embeddings", Some(context));
-    if !keys.bool("use_sliding_window", keys.get("model_type").is_none_or(|t| t != "qwen2")) {
+    if !keys.bool("use_sliding_window", keys.get("model_type").is_none_or(|t| t != "qwen2" && t != "qwen3")) {
         return context;
     }
     context.min(keys.number("sliding_window", Some(context)))

@@ -48,10 +48,22 @@ pub enum Family {
     Llama,
     /// As Llama, with biases on Q, K and V.
     Qwen2,
-    /// As Llama, with RMS norms on each head's Q and K. Planned only: it does not run yet.
+    /// As Llama, with RMS norms on each head's Q and K.
     Qwen3,
     /// Layer norm, learned positions, plain GELU MLP, biases (GPT-2, GPT-3, Megatron). Planned only.
     Gpt,
+}
+
+impl Family {
+    /// Each head's Q and K are normed on their own, before they rotate.
+    pub fn norms_heads(self) -> bool {
+        self == Family::Qwen3
+    }
+
+    /// headsaw runs it; the others are to plan with.
+    pub fn runs(self) -> bool {
+        self != Family::Gpt
+    }
 }
 
 /// Rotary position embedding (Su et al., arXiv 2104.09864).

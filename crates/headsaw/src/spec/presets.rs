@@ -22,7 +22,11 @@ const PRESETS: &[(&str, &str)] = presets![
     "llama-3.1-405b",
     "qwen2-1.5b",
     "qwen2-7b",
+    "qwen3-0.6b",
+    "qwen3-1.7b",
+    "qwen3-4b",
     "qwen3-8b",
+    "qwen3-14b",
     "qwen3-32b",
     "mistral-7b",
     "gpt3-175b",
@@ -69,7 +73,7 @@ mod tests {
             let model = find(name).expect(name);
             assert_eq!(model.heads % model.kv_heads, 0, "{name}: KV heads divide heads");
             assert_eq!(model.rope.is_none(), model.family == Family::Gpt, "{name}: rotary, or learned positions");
-            let wider = ["qwen3-32b"].contains(&name);
+            let wider = ["qwen3-0.6b", "qwen3-4b", "qwen3-32b"].contains(&name);
             assert_eq!(model.heads * model.head_width == model.width, !wider, "{name}: heads fill the width");
         }
     }

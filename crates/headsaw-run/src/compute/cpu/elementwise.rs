@@ -104,6 +104,36 @@ impl Kernel for NormBlocks<'_> {
     }
 }
 
+/// See [`super::super::Compute::norm`].
+pub(super) struct Norm<'a> {
+    pub(super) x: &'a mut [f32],
+    pub(super) gain: &'a [f32],
+    pub(super) epsilon: f32,
+}
+
+impl Kernel for Norm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        assert_eq!(self.x.len(), self.gain.len(), "one gain for each element");
+        let mut sum = 0.0;
+        for x in self.x.chunks(BLOCK) {
+            let x = load_block(s, x);
+            sum += s.fold(s.add(s.mul(x[0], x[0]), s.mul(x[1], x[1])));
+        }
+        let factor = s.splat(math::norm_factor(sum, self.x.len(), self.epsilon));
+        for (x, gain) in self.x.chunks_mut(16).zip(self.gain.chunks(16)) {
+            let n = x.len();
+            // SAFETY: as many elements as the slices have.
+            unsafe {
+                let y = s.mul(s.mul(s.load_part(x.as_ptr(), n), factor), s.load_part(gain.as_ptr(), n));
+                s.store_part(x.as_mut_ptr(), n, y);
+            }
+        }
+    }
+}
+
 /// See [`super::super::Compute::quantise`].
 pub(super) struct Quantise<'a> {
     pub(super) x: &'a [f32],

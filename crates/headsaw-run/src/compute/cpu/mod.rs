@@ -93,6 +93,10 @@ impl<S: Simd> Compute for Cpu<S> {
         elementwise::rescale(acts, token, factor);
     }
 
+    fn norm(&self, x: &mut [f32], gain: &[f32], epsilon: f32) {
+        self.0.with(elementwise::Norm { x, gain, epsilon });
+    }
+
     fn quantise(&self, x: &[f32], acts: &Acts, token: usize, first_block: usize) -> Result<(), NotFinite> {
         self.0.with(elementwise::Quantise { x, acts, token, first_block })
     }

@@ -107,6 +107,31 @@ proptest! {
     }
 
     #[test]
+    fn norms_of_heads_are_alike(seed: u64, n in 1usize..150, bad in prop::option::of(0usize..150)) {
+        let mut random = Random(seed);
+        let mut x: Vec<f32> = (0..n).step_by(32).flat_map(|i| block(&mut random, 32.min(n - i))).collect();
+        let gain = random.numbers(n);
+        if let Some(bad) = bad.filter(|&bad| bad < n) {
+            x[bad] = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN][random.below(3)];
+        }
+        let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+        let factor = 1.0 / (squares / n as f64 + 1e-6).sqrt();
+        let mut expected = x.clone();
+        reference().norm(&mut expected, &gain, 1e-6);
+        for ((&y, &x), &gain) in expected.iter().zip(&x).zip(&gain) {
+            let right = f64::from(x) * factor * f64::from(gain);
+            let close = (f64::from(y) - right).abs() <= 1e-5 * right.abs() + 1e-35;
+            prop_assert!(if squares < 1e38 { close } else { y.is_nan() || squares < 1e39 }, "{y} for {right}");
+        }
+        for kernels in fast() {
+            let mut got = x.clone();
+            kernels.norm(&mut got, &gain, 1e-6);
+            let alike = got.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
+            prop_assert!(alike, "{}", kernels.name());
+        }
+    }
+
+    #[test]
     fn what_is_not_finite_is_found(n in 1usize..100, at: prop::sample::Index, which in 0usize..4, float: bool) {
         let mut x = vec![1.0; n];
         let bad = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN][which];
