@@ -33,14 +33,49 @@ pub fn random_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
     let mut file = GgufBuilder::default();
     gguf_keys(spec, &mut file);
     gguf_vocab(spec, &mut file);
-    for weight in Weight::all(spec) {
+    gguf_weights(spec, seed, dtype, Weight::all(spec), &mut file);
+    file.build()
+}
+
+/// The file of [`random_model`] in `parts` parts: the first has the keys, each some of the tensors.
+pub fn random_model_parts(spec: &ModelSpec, seed: u64, dtype: Dtype, parts: u16) -> Vec<Vec<u8>> {
+    let weights: Vec<Weight> = Weight::all(spec).collect();
+    let share = weights.len().div_ceil(usize::from(parts));
+    let part = |number: u16| {
+        let mut file = GgufBuilder::default();
+        if number == 0 {
+            gguf_keys(spec, &mut file);
+            gguf_vocab(spec, &mut file);
+        }
+        split_keys(number, parts, weights.len() as i32, &mut file);
+        let own = weights.iter().copied().skip(usize::from(number) * share).take(share);
+        gguf_weights(spec, seed, dtype, own, &mut file);
+        file.build()
+    };
+    (0..parts).map(part).collect()
+}
+
+/// What a part of a model says of itself.
+pub fn split_keys(number: u16, parts: u16, tensors: i32, file: &mut GgufBuilder) {
+    file.raw("split.no", 2, &number.to_le_bytes());
+    file.raw("split.count", 2, &parts.to_le_bytes());
+    file.raw("split.tensors.count", 5, &tensors.to_le_bytes());
+}
+
+fn gguf_weights(
+    spec: &ModelSpec,
+    seed: u64,
+    dtype: Dtype,
+    weights: impl Iterator<Item = Weight>,
+    file: &mut GgufBuilder,
+) {
+    for weight in weights {
         let dtype = dtype_of(weight, spec, dtype);
         let halves = spec.family != Family::Llama;
         let [rows, cols] = weight.shape(spec);
         let dims = if weight.is_vector() { vec![u64::from(cols)] } else { vec![u64::from(cols), u64::from(rows)] };
         file.tensor(&weight.gguf_name(), &dims, gguf_type(dtype), encode(&values(weight, spec, seed, halves), dtype));
     }
-    file.build()
 }
 
 /// A Hugging Face folder with the weights of [`random_model`] in F32: `config.json`, `tokenizer.json`,

@@ -89,8 +89,10 @@ fn a_sliding_window_caps_the_context() {
 
 #[test]
 fn qwen3_has_heads_of_its_own_width() {
-    let config = with(r#""architectures":["Qwen3ForCausalLM"],"head_dim":32,"use_sliding_window":false,
-        "sliding_window":null,"layer_types":["full_attention","full_attention"]"#);
+    let config = with(
+        r#""architectures":["Qwen3ForCausalLM"],"head_dim":32,"use_sliding_window":false,
+        "sliding_window":null,"layer_types":["full_attention","full_attention"]"#,
+    );
     let spec = read(&config);
     assert_eq!((spec.family, spec.head_width, spec.width, spec.context), (Family::Qwen3, 32, 64, 32_768));
     assert_eq!(read(&with(r#""architectures":null,"model_type":"qwen3","head_dim":32"#)).family, Family::Qwen3);

@@ -48,13 +48,8 @@ impl<'a> Worker<'a, '_> {
             gains: gains.map(|g| &g.k[..]),
             to: To::Keys,
         };
-        let values = Projected {
-            matrix: &layer.v,
-            rows: values,
-            biases: biases.map(|b| &b.v[..]),
-            gains: None,
-            to: To::Values,
-        };
+        let values =
+            Projected { matrix: &layer.v, rows: values, biases: biases.map(|b| &b.v[..]), gains: None, to: To::Values };
         for what in [queries, keys, values] {
             self.project_rows(action, &x, tokens, what);
         }

@@ -1,12 +1,12 @@
 //! Opens a Hugging Face folder: `config.json` and safetensors, in one file or listed in an index.
 
 use super::error::{Error, show};
-use super::gguf::{NAME_BYTES_MAX, TENSORS_MAX};
+use super::gguf::NAME_BYTES_MAX;
 use super::names::Naming;
 use super::open::hash;
-use super::place::{main_dtype, place};
+use super::parts::FILES_MAX;
+use super::place::{check_count, main_dtype, place};
 use super::read::Source;
-use super::stored::Stored;
 use super::{ModelFile, Origin, safetensors};
 use headsaw::spec::config::ConfigError;
 use headsaw::spec::model::ModelSpec;
@@ -20,8 +20,6 @@ use std::path::Path;
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Largest index.
 const INDEX_BYTES_MAX: u64 = 32 << 20;
-/// Most files of one model.
-const FILES_MAX: usize = 1024;
 
 pub(super) fn open(dir: &Path) -> Result<ModelFile, Error> {
     let name = dir.display().to_string();
@@ -126,19 +124,6 @@ fn files(dir: &Path) -> Result<Vec<String>, Error> {
     Ok(index.weight_map.0)
 }
 
-/// Over all files together.
-fn check_count(name: &str, tensors: &[Stored]) -> Result<(), Error> {
-    if tensors.len() as u64 > TENSORS_MAX {
-        return Err(Error::absent(name, format!("{} tensors; at most {TENSORS_MAX} are read", tensors.len())));
-    }
-    let mut names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::tensor(name, pair[0], "in two files", "each tensor once")),
-        None => Ok(()),
-    }
-}
-
 #[derive(Deserialize)]
 struct Index {
     weight_map: Files,
@@ -169,7 +154,7 @@ impl<'de> Visitor<'de> for FilesVisitor {
                 return Err(A::Error::custom(format!("`{}` is no plain file name", show(&file))));
             }
             if let Err(at) = files.binary_search(&file) {
-                if files.len() == FILES_MAX {
+                if files.len() as u64 == FILES_MAX {
                     return Err(A::Error::custom(format!("more than {FILES_MAX} files")));
                 }
                 files.insert(at, file);

@@ -64,7 +64,6 @@ impl Gguf {
         let tensor_count = count(cursor, "tensor count", TENSORS_MAX, 24)?;
         let key_count = count(cursor, "key count", KEYS_MAX, 13)?;
         let keys = read_keys(cursor, key_count)?;
-        refuse_splits(source, &keys)?;
         let alignment = alignment(source, &keys)?;
         let infos = (0..tensor_count).map(|_| info(cursor)).collect::<Result<Vec<Info>, Error>>()?;
         let data_start = cursor.at.next_multiple_of(alignment);
@@ -213,18 +212,6 @@ fn check_array(cursor: &mut Cursor, kind: u32, len: u64, what: &str, depth: u32)
             check_array(cursor, kind, len, what, depth + 1)
         }),
         _ => cursor.skip(bytes, what),
-    }
-}
-
-fn refuse_splits(source: &Source, keys: &BTreeMap<String, Value>) -> Result<(), Error> {
-    match keys.get("split.count") {
-        None | Some(Value::Unsigned(0 | 1)) => Ok(()),
-        Some(_) => Err(Error::key(
-            &source.name,
-            "split.count",
-            "one part of a split model",
-            "a whole file (join the parts with `llama-gguf-split --merge`)",
-        )),
     }
 }
 

@@ -9,6 +9,7 @@ mod gguf;
 mod gguf_spec;
 mod names;
 mod open;
+mod parts;
 mod place;
 mod read;
 mod safetensors;
@@ -75,7 +76,7 @@ pub struct ModelFile {
 /// Where the tokenizer comes from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// The keys of a GGUF file, the only one of the model.
+    /// The keys of a GGUF file, the first one of the model.
     Gguf(Gguf),
     /// A Hugging Face folder.
     Folder(PathBuf),
@@ -84,7 +85,7 @@ pub(crate) enum Origin {
 }
 
 impl ModelFile {
-    /// Opens a GGUF file, or a Hugging Face folder, or a `config.json` (then only the shape is known).
+    /// Opens a GGUF file (of a model in several files any one), or a Hugging Face folder, or a `config.json` (then only the shape is known).
     pub fn open(path: &Path) -> Result<ModelFile, Error> {
         let has_extension = |wanted: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(wanted));
         if path.is_dir() {
@@ -92,7 +93,7 @@ impl ModelFile {
         } else if has_extension("json") {
             folder::shape(path)
         } else {
-            open::gguf(Source::open(path)?)
+            open::gguf(parts::open(path)?)
         }
     }
 
@@ -103,7 +104,7 @@ impl ModelFile {
 
     /// A GGUF file in any other place that can be read from; `name` is what errors call it.
     pub fn from_reader(name: &str, bytes: impl ReadAt + 'static) -> Result<ModelFile, Error> {
-        open::gguf(Source::from_bytes(name, bytes))
+        open::gguf(parts::whole(Source::from_bytes(name, bytes))?)
     }
 
     /// The model's shape.

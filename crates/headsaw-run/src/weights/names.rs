@@ -113,9 +113,8 @@ impl Weight {
     pub fn all(spec: &ModelSpec) -> impl Iterator<Item = Weight> {
         let ends = [Weight::Embedding, Weight::OutputNorm].into_iter().chain((!spec.tied).then_some(Weight::Output));
         let family = spec.family;
-        let of_layer = move |layer| {
-            LAYER.into_iter().filter(move |w| w.belongs_to(family)).map(move |w| Weight::Layer(layer, w))
-        };
+        let of_layer =
+            move |layer| LAYER.into_iter().filter(move |w| w.belongs_to(family)).map(move |w| Weight::Layer(layer, w));
         ends.chain((0..spec.layers).flat_map(of_layer))
     }
 

@@ -1,4 +1,4 @@
-//! Opens a model in a GGUF file; what opening has in common for all formats.
+//! Opens a model in GGUF files; what opening has in common for all formats.
 
 use super::error::Error;
 use super::gguf::Gguf;
@@ -9,20 +9,25 @@ use super::stored::{self, Part, Stored};
 use super::{ModelFile, Origin, gguf_spec};
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 
-pub(super) fn gguf(source: Source) -> Result<ModelFile, Error> {
-    let mut header = Gguf::parse(&source)?;
-    let mut spec = gguf_spec::read(&source.name, &header)?;
-    let tensors = std::mem::take(&mut header.tensors);
-    let places = place(&source.name, &spec, &tensors, Naming::Gguf)?;
-    spec.dtype = main_dtype(&tensors, &places);
-    let rope_divisors = divisors(&source, &tensors, &mut spec)?;
+/// The files of one model; the first has the keys, and the tensors of all.
+pub(super) fn gguf(files: Vec<(Source, Gguf)>) -> Result<ModelFile, Error> {
     let mut hasher = blake3::Hasher::new();
-    hash(&mut hasher, &source, header.data_start)?;
+    for (source, header) in &files {
+        hash(&mut hasher, source, header.data_start)?;
+    }
+    let (sources, headers): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    let mut header = headers.into_iter().next().expect("at least one file");
+    let name = sources[0].name.clone();
+    let mut spec = gguf_spec::read(&name, &header)?;
+    let tensors = std::mem::take(&mut header.tensors);
+    let places = place(&name, &spec, &tensors, Naming::Gguf)?;
+    spec.dtype = main_dtype(&tensors, &places);
+    let rope_divisors = divisors(&sources, &tensors, &mut spec)?;
     Ok(ModelFile {
-        name: source.name.clone(),
+        name,
         halves: spec.family != Family::Llama,
         spec,
-        sources: vec![source],
+        sources,
         tensors,
         places,
         rope_divisors,
@@ -32,10 +37,11 @@ pub(super) fn gguf(source: Source) -> Result<ModelFile, Error> {
 }
 
 /// From the tensor `rope_freqs.weight` if there is one, and from the shape.
-fn divisors(source: &Source, tensors: &[Stored], spec: &mut ModelSpec) -> Result<Vec<f32>, Error> {
+fn divisors(sources: &[Source], tensors: &[Stored], spec: &mut ModelSpec) -> Result<Vec<f32>, Error> {
     let Some(mut rope) = spec.rope else { return Ok(vec![]) };
     let mut divisors = rope.divisors(spec.head_width);
     let Some(tensor) = tensors.iter().find(|t| t.name == ROPE_DIVISORS) else { return Ok(divisors) };
+    let source = &sources[tensor.place.file];
     let pairs = spec.head_width / 2;
     let wrong = |found: String, expected: String| Err(Error::tensor(&source.name, ROPE_DIVISORS, found, expected));
     if tensor.dtype != Dtype::F32 || tensor.shape != [u64::from(pairs)] {

@@ -1,6 +1,7 @@
 //! Finds a model's weights among the tensors of its files.
 
 use super::error::{Error, show};
+use super::gguf::TENSORS_MAX;
 use super::names::{Naming, Weight};
 use super::stored::Stored;
 use headsaw::spec::model::{Dtype, ModelSpec};
@@ -36,6 +37,19 @@ pub(super) fn place(
     problems.extend(unknown.map(|name| format!("tensor `{}` is not one that headsaw runs", show(name))));
     Error::problems(file, problems)?;
     Ok(places)
+}
+
+/// The tensors of all files together: not too many, each once.
+pub(super) fn check_count(name: &str, tensors: &[Stored]) -> Result<(), Error> {
+    if tensors.len() as u64 > TENSORS_MAX {
+        return Err(Error::absent(name, format!("{} tensors; at most {TENSORS_MAX} are read", tensors.len())));
+    }
+    let mut names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::tensor(name, pair[0], "in two files", "each tensor once")),
+        None => Ok(()),
+    }
 }
 
 /// Tensors that change nothing: their numbers are in the shape, or they double others.

@@ -4,8 +4,7 @@ use super::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 use serde_json::{Map, Value};
 
 /// Architectures that [`ModelSpec::from_hf_config`] knows.
-pub const ARCHITECTURES: [&str; 4] =
-    ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
+pub const ARCHITECTURES: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
 
 /// Why a `config.json` cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
