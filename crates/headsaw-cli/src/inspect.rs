@@ -10,7 +10,7 @@ use headsaw::lower::work;
 use headsaw::plan::{self, CutRequest, Exchange, Order, Plan};
 use headsaw::shard::{self, BLOCK};
 use headsaw::spec::cluster::{Cluster, presets as clusters};
-use headsaw::spec::model::{Family, ModelSpec, Rope, RopeScaling};
+use headsaw::spec::model::{ModelSpec, Rope, RopeScaling};
 use headsaw::spec::presets;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::units::Bytes;
