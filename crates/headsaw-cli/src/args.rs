@@ -17,7 +17,8 @@ use clap::{Parser, Subcommand, ValueEnum};
   headsaw draw predicted.trace             who does what when; compare puts another trace beside it
   headsaw run model.gguf -p 'Once upon a time' --plan plan.json
 
-MODEL is a GGUF file, a Hugging Face folder or its config.json, a preset's name (see inspect), or demo.
+MODEL is a GGUF file, a Hugging Face folder or its config.json, hf:org/name (what `hf download` fetched; then if
+wanted @revision and :file or :Q4_K_M), a preset's name (see inspect), or demo.
 Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted.")]
 pub struct Cli {
     /// Print exactly one JSON object to stdout, all else to stderr

@@ -19,6 +19,7 @@ mod forecast;
 mod foretell;
 mod form;
 mod grain;
+mod hub;
 mod inspect;
 mod interrupt;
 mod lang;

@@ -1,6 +1,8 @@
-//! MODEL on the command line: a GGUF file, a Hugging Face folder or its config.json, a preset's name, or `demo`.
+//! MODEL on the command line: a GGUF file, a Hugging Face folder or its config.json, `hf:org/name`, a preset's name, or
+//! `demo`.
 
 use crate::error::Failure;
+use crate::hub;
 use headsaw::spec::model::ModelSpec;
 use headsaw::spec::presets;
 use headsaw_run::weights::ModelFile;
@@ -27,9 +29,12 @@ const JSON_BYTES_MAX: u64 = 64 << 20;
 impl Model {
     /// Finds the model.
     pub fn find(given: &str) -> Result<Model, Failure> {
-        let path = Path::new(given);
-        if path.exists() {
-            return ModelFile::open(path).map(|file| Model::of(given, file)).map_err(Failure::input);
+        let open = |path: &Path| ModelFile::open(path).map(|file| Model::of(given, file)).map_err(Failure::input);
+        if hub::is_name(given) {
+            return open(&hub::find(given)?);
+        }
+        if Path::new(given).exists() {
+            return open(Path::new(given));
         }
         if given.eq_ignore_ascii_case(EMBEDDED) {
             return Model::embedded();
@@ -92,7 +97,7 @@ pub fn read_text_of(path: &Path, most: u64) -> Result<String, Failure> {
 pub fn is_path(given: &str) -> bool {
     let path = Path::new(given);
     let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-    gguf || is_json(path) || given.contains(['/', '\\'])
+    gguf || is_json(path) || given.contains(['/', '\\']) || hub::is_name(given)
 }
 
 /// What to say of a name that is neither file nor preset.

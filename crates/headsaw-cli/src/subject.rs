@@ -27,6 +27,9 @@ impl Subject {
                 "{given}: a trace, which `compare`, `draw` and `verify` take; expected a plan or a model"
             )));
         }
+        if crate::hub::is_name(given) {
+            return Subject::of(Model::find(given)?, cut);
+        }
         let Some(text) = plan_text(Path::new(given))? else {
             let model = Model::find(given)?;
             return Subject::of(model, cut);

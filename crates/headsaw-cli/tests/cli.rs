@@ -6,6 +6,9 @@ mod chat;
 mod demo;
 #[path = "cli/edited.rs"]
 mod edited;
+#[cfg(all(unix, not(feature = "download")))]
+#[path = "cli/hub.rs"]
+mod hub;
 #[path = "cli/links.rs"]
 mod links;
 #[path = "cli/measure.rs"]
