@@ -136,7 +136,7 @@ fn products(table: &cluster::Table) -> String {
     let heads: Vec<String> = tokens.iter().map(u32::to_string).collect();
     let columns: Vec<&str> = ["<GOP/s by tokens"].into_iter().chain(heads.iter().map(String::as_str)).collect();
     let mut shown = Table::new(&columns);
-    for weights in [Dtype::Q4_1, Dtype::Q8_0, Dtype::F16, Dtype::Bf16, Dtype::F32] {
+    for weights in Dtype::ALL {
         let at = |tokens: &u32| table.products.iter().find(|point| point.weights == weights && point.tokens == *tokens);
         let rate = |tokens| at(tokens).map_or(String::new(), |point| giga(point.flops_per_second.0));
         shown.row([weights.name().to_string()].into_iter().chain(tokens.iter().map(rate)).collect());

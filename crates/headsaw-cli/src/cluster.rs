@@ -180,7 +180,7 @@ fn figures(cluster: &Cluster, kinds: &[&DeviceKind]) -> Table {
     }
     row("f32, vector units", &|kind| Some(si(gpu(kind)?.vector_flops_per_second.0, "FLOP/s")));
     row("exponentials", &|kind| Some(si(gpu(kind)?.exponentials_per_second, "/s")));
-    for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_1] {
+    for dtype in Dtype::ALL {
         let name = format!("{}, a lane", dtype.name());
         row(&name, &|kind| Some(si(fastest(measured(kind)?, dtype)?, "FLOP/s")));
     }

@@ -238,7 +238,7 @@ fn notes(spec: &ModelSpec) -> Vec<String> {
         }
     };
     let off = |n: u32| !n.is_multiple_of(BLOCK);
-    let (block, stored) = (spec.dtype.block(), spec.dtype.name());
+    let (block, stored) = (spec.dtype.block().min(BLOCK), spec.dtype.name()); // of 256: 32 are as good as a block
     note(
         off(spec.head_width),
         format!("head width {} is no multiple of {BLOCK}: a head's last block is padded", spec.head_width),

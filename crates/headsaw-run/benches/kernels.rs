@@ -1,4 +1,4 @@
-//! How fast the kernels are, one thread: `cargo bench -p headsaw-run --bench kernels [-- ISA…]`.
+//! How fast the kernels are, one thread: `cargo bench -p headsaw-run --bench kernels [-- ISA… TYPE…]`.
 //!
 //! Decoding is bound by memory, so its figure is GB/s over matrices that together exceed the cache; prompts are bound
 //! by arithmetic: GOP/s, two operations a multiply-add. Best of many short rounds, as other processes disturb them.
@@ -17,23 +17,27 @@ const BEYOND_CACHE: usize = 96 << 20;
 
 fn main() {
     let named: Vec<Isa> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let typed = |arg: String| Dtype::ALL.into_iter().find(|dtype| dtype.name() == arg);
+    let only: Vec<Dtype> = std::env::args().filter_map(typed).collect();
     memory();
     for isa in Isa::ALL.into_iter().filter(|isa| named.is_empty() || named.contains(isa)) {
         let Ok(kernels) = compute::cpu(Some(isa)) else {
             println!("{isa}: not on this processor");
             continue;
         };
-        for dtype in [Dtype::Q4_1, Dtype::Q8_0, Dtype::F16, Dtype::Bf16, Dtype::F32] {
-            decode(&*kernels, dtype, 192, 576, 64);
-            decode(&*kernels, dtype, 576, 1536, 1);
-            prompt(&*kernels, dtype, 1536, 576, 18);
-            prompt(&*kernels, dtype, 576, 1536, 1);
-            prompt(&*kernels, dtype, 576, 576, 2);
+        for dtype in Dtype::ALL.into_iter().filter(|dtype| only.is_empty() || only.contains(dtype)) {
+            decode(&*kernels, dtype, 256, 1024, 64);
+            decode(&*kernels, dtype, 512, 1536, 1);
+            prompt(&*kernels, dtype, 1536, 512, 16);
+            prompt(&*kernels, dtype, 512, 1536, 1);
+            prompt(&*kernels, dtype, 512, 512, 2);
         }
-        for (tokens, context) in [(512, 512), (4096, 4096), (1, 512), (1, 32_768)] {
-            attention(&*kernels, tokens, context);
+        if only.is_empty() {
+            for (tokens, context) in [(512, 512), (4096, 4096), (1, 512), (1, 32_768)] {
+                attention(&*kernels, tokens, context);
+            }
+            elementwise(&*kernels);
         }
-        elementwise(&*kernels);
     }
 }
 

@@ -13,6 +13,8 @@ fn main() -> std::io::Result<()> {
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join(format!("{family:?}")), bytes)
         };
+        let wide = ModelSpec { width: 256, ffn: 256, ..spec.clone() };
+        write("gguf/blocks_of_256", random_model(&wide, 1, Dtype::Q4K))?;
         write("gguf", random_model(&spec, 1, Dtype::Q4_1))?;
         write("safetensors", safetensors(&spec, 1, |_| true))?;
         write("config", config_json(&spec).into_bytes())?;

@@ -1,8 +1,12 @@
 //! Small random models for tests: the same numbers as a GGUF file or as a Hugging Face folder.
 
+mod encode;
+
+pub use encode::encode;
+
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Error, ModelFile, Source, Weight, parse_safetensors};
-use half::{bf16, f16};
+use crate::weights::{Error, LayerWeight, ModelFile, Source, Weight, parse_safetensors};
+use encode::gguf_type;
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,9 +31,16 @@ pub fn small_spec(family: Family) -> ModelSpec {
     }
 }
 
-/// A GGUF file with random weights of type `dtype` (F16 where rows are no multiple of its block; gains and biases F32)
-/// and a byte-level vocabulary of `spec.vocab` tokens.
+/// A GGUF file with random weights of type `dtype` and a byte-level vocabulary of `spec.vocab` tokens.
+///
+/// Gains and biases are F32. Where rows are no multiple of a type's block, the weight has the type of blocks of 32 that
+/// `llama-quantize` takes instead, or F16.
 pub fn random_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
+    random_mix(spec, seed, |_| dtype)
+}
+
+/// As [`random_model`], with a type for each weight.
+pub fn random_mix(spec: &ModelSpec, seed: u64, dtype: impl Fn(Weight) -> Dtype) -> Vec<u8> {
     let mut file = GgufBuilder::default();
     gguf_keys(spec, &mut file);
     gguf_vocab(spec, &mut file);
@@ -49,7 +60,7 @@ pub fn random_model_parts(spec: &ModelSpec, seed: u64, dtype: Dtype, parts: u16)
         }
         split_keys(number, parts, weights.len() as i32, &mut file);
         let own = weights.iter().copied().skip(usize::from(number) * share).take(share);
-        gguf_weights(spec, seed, dtype, own, &mut file);
+        gguf_weights(spec, seed, |_| dtype, own, &mut file);
         file.build()
     };
     (0..parts).map(part).collect()
@@ -65,12 +76,12 @@ pub fn split_keys(number: u16, parts: u16, tensors: i32, file: &mut GgufBuilder)
 fn gguf_weights(
     spec: &ModelSpec,
     seed: u64,
-    dtype: Dtype,
+    dtype: impl Fn(Weight) -> Dtype,
     weights: impl Iterator<Item = Weight>,
     file: &mut GgufBuilder,
 ) {
     for weight in weights {
-        let dtype = dtype_of(weight, spec, dtype);
+        let dtype = fitting(weight, spec, dtype(weight));
         let halves = spec.family != Family::Llama;
         let [rows, cols] = weight.shape(spec);
         let dims = if weight.is_vector() { vec![u64::from(cols)] } else { vec![u64::from(cols), u64::from(rows)] };
@@ -260,12 +271,31 @@ fn gguf_vocab(spec: &ModelSpec, file: &mut GgufBuilder) {
     file.u32("tokenizer.ggml.eos_token_id", 0);
 }
 
-fn dtype_of(weight: Weight, spec: &ModelSpec, dtype: Dtype) -> Dtype {
+/// The types of a Q4_K_M file of llama.cpp: Q6_K for the output, and for V and down in the first and last eighth of the
+/// layers and every third between.
+pub fn q4_k_m(spec: &ModelSpec, weight: Weight) -> Dtype {
+    let (n, eighth) = (spec.layers, spec.layers / 8);
+    let more = |layer: u32| layer < eighth || layer >= 7 * n / 8 || (layer - eighth) % 3 == 2;
+    match weight {
+        Weight::Output => Dtype::Q6K,
+        Weight::Embedding if spec.tied => Dtype::Q6K,
+        Weight::Layer(layer, LayerWeight::V | LayerWeight::Down) if more(layer) => Dtype::Q6K,
+        _ => Dtype::Q4K,
+    }
+}
+
+fn fitting(weight: Weight, spec: &ModelSpec, dtype: Dtype) -> Dtype {
     let [_, cols] = weight.shape(spec);
-    match dtype {
+    let smaller = match dtype {
+        Dtype::Q4K => Dtype::Q5_0,
+        Dtype::Q5K => Dtype::Q5_1,
+        Dtype::Q6K => Dtype::Q8_0,
+        _ => Dtype::F16,
+    };
+    match [dtype, smaller].into_iter().find(|dtype| cols.is_multiple_of(dtype.block())) {
         _ if weight.is_vector() => Dtype::F32,
-        dtype if cols % dtype.block() != 0 => Dtype::F16,
-        dtype => dtype,
+        Some(dtype) => dtype,
+        None => Dtype::F16,
     }
 }
 
@@ -330,45 +360,6 @@ impl Random {
     /// Uniform in −1..1.
     fn next(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
-
-/// Numbers as a file stores them.
-fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
-    match dtype {
-        Dtype::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
-        Dtype::Bf16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
-        Dtype::Q8_0 => values.as_chunks().0.iter().flat_map(q8_0).collect(),
-        Dtype::Q4_1 => values.as_chunks().0.iter().flat_map(q4_1).collect(),
-    }
-}
-
-fn q8_0(x: &[f32; 32]) -> Vec<u8> {
-    let most = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let scale = f16::from_f32(most / 127.0);
-    let inverse = if most == 0.0 { 0.0 } else { 127.0 / most };
-    let quants = x.iter().map(|v| (v * inverse).round().clamp(-127.0, 127.0) as i8 as u8);
-    scale.to_le_bytes().into_iter().chain(quants).collect()
-}
-
-fn q4_1(x: &[f32; 32]) -> Vec<u8> {
-    let low = x.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let step = (high - low) / 15.0;
-    let quant = |v: f32| if step == 0.0 { 0 } else { ((v - low) / step).round().clamp(0.0, 15.0) as u8 };
-    let nibbles = (0..16).map(|i| quant(x[i]) | quant(x[i + 16]) << 4);
-    let head = [f16::from_f32(step), f16::from_f32(low)].map(f16::to_le_bytes);
-    head.concat().into_iter().chain(nibbles).collect()
-}
-
-fn gguf_type(dtype: Dtype) -> u32 {
-    match dtype {
-        Dtype::F32 => 0,
-        Dtype::F16 => 1,
-        Dtype::Q4_1 => 3,
-        Dtype::Q8_0 => 8,
-        Dtype::Bf16 => 30,
     }
 }
 

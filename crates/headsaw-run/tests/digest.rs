@@ -6,8 +6,8 @@ use headsaw::spec::model::{Dtype, Family, ModelSpec};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw_run::compute::{self, Compute, Isa};
 use headsaw_run::generate::{Engine, Event, Flow, Options, Report};
-use headsaw_run::testing::{random_model, small_spec};
-use headsaw_run::weights::ModelFile;
+use headsaw_run::testing::{q4_k_m, random_mix, random_model, small_spec};
+use headsaw_run::weights::{ModelFile, Weight};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -167,8 +167,43 @@ fn any_numerics() -> impl Strategy<Value = Numerics> {
     prop::sample::select([&int8[..], &[numerics(Activations::F32, KvDtype::F32)]].concat())
 }
 
-fn dtypes() -> impl Strategy<Value = Dtype> {
-    prop::sample::select(vec![Dtype::Q4_1, Dtype::Q8_0, Dtype::F16, Dtype::Bf16, Dtype::F32])
+prop_compose! {
+    /// Rows of whole blocks of 256, heads that are parts of them.
+    fn any_wide_spec()(
+        (heads, head_width) in prop::sample::select(vec![(8u32, 32u32), (4, 64), (2, 128), (8, 64), (3, 256)]),
+        grouped in any::<bool>(), layers in 1u32..4, ffn in 1u32..4, tied in any::<bool>(),
+    ) -> ModelSpec {
+        ModelSpec {
+            heads,
+            kv_heads: if grouped && heads % 2 == 0 { heads / 2 } else { heads },
+            head_width,
+            width: heads * head_width,
+            layers,
+            ffn: 256 * ffn,
+            vocab: 300,
+            context: 64,
+            tied,
+            ..small_spec(Family::Llama)
+        }
+    }
+}
+
+/// The tensors of a Q4_K_M file.
+fn mixed_file(spec: &ModelSpec, seed: u64) -> ModelFile {
+    ModelFile::from_bytes(random_mix(spec, seed, |weight| q4_k_m(spec, weight)).leak()).unwrap()
+}
+
+/// Some cut on some kernels, against the reference uncut.
+fn same_bits(file: &ModelFile, way: Way, isa: usize) -> Result<(), TestCaseError> {
+    println!("{:?} {way:?}", file.spec()); // a failing case says what it was even if it never ends
+    let prompts = [vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], vec![20, 21], vec![30, 31, 32, 33, 34]];
+    let plain = Way { numerics: way.numerics, ..Way::plain() };
+    let expected = run(file, &plain, compute::reference(), &prompts, 6);
+    let isa = [Isa::Portable, Isa::Avx2, Isa::Avx512][isa];
+    let compute = compute::cpu(Some(isa)).unwrap_or_else(|_| fast());
+    let got = run(file, &way, compute, &prompts, 6);
+    prop_assert_eq!(results(&got), results(&expected));
+    Ok(())
 }
 
 proptest! {
@@ -180,17 +215,57 @@ proptest! {
             let way = any_way(spec.heads, spec.layers);
             (Just(spec), way)
         }),
-        dtype in dtypes(), seed in any::<u64>(), numerics in any_numerics(), isa in 0usize..3,
+        dtype in prop::sample::select(&Dtype::ALL[..]), seed in any::<u64>(), numerics in any_numerics(), isa in 0usize..3,
     ) {
-        println!("{spec:?} {way:?}"); // a failing case says what it was even if it never ends
         let file = file(&spec, seed, dtype);
-        let prompts = [vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], vec![20, 21], vec![30, 31, 32, 33, 34]];
-        let plain = Way { numerics, ..Way::plain() };
-        let expected = run(&file, &plain, compute::reference(), &prompts, 6);
-        let isa = [Isa::Portable, Isa::Avx2, Isa::Avx512][isa];
-        let compute = compute::cpu(Some(isa)).unwrap_or_else(|_| fast());
-        let got = run(&file, &Way { numerics, ..way }, compute, &prompts, 6);
-        prop_assert_eq!(results(&got), results(&expected));
+        same_bits(&file, Way { numerics, ..way }, isa)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, ..ProptestConfig::default() })]
+
+    /// Cuts inside blocks of 256.
+    #[test]
+    fn random_cuts_of_wide_models_give_the_same_bits(
+        (spec, way) in any_wide_spec().prop_flat_map(|spec| {
+            let way = any_way(spec.heads, spec.layers);
+            (Just(spec), way)
+        }),
+        dtype in prop::option::of(prop::sample::select(vec![Dtype::Q4K, Dtype::Q5K, Dtype::Q6K])),
+        seed in any::<u64>(), isa in 0usize..3,
+    ) {
+        let file = dtype.map_or_else(|| mixed_file(&spec, seed), |dtype| file(&spec, seed, dtype));
+        same_bits(&file, way, isa)?;
+    }
+}
+
+/// Types as in a Q4_K_M file, one digest on every kind of kernel and under every kind of cut.
+#[test]
+fn mixed_types_give_the_same_bits_under_every_cut() {
+    let spec = ModelSpec {
+        layers: 8,
+        width: 512,
+        heads: 8,
+        kv_heads: 4,
+        head_width: 64,
+        ffn: 768,
+        ..small_spec(Family::Llama)
+    };
+    let file = mixed_file(&spec, 11);
+    let types: Vec<Dtype> = Weight::all(&spec).map(|weight| file.dtype(weight).unwrap()).collect();
+    assert!([Dtype::Q4K, Dtype::Q6K, Dtype::F32].iter().all(|dtype| types.contains(dtype)), "{types:?}");
+    let prompts = [(1..40).collect::<Vec<u32>>(), vec![7, 8, 9]];
+    let expected = results(&run(&file, &Way::plain(), compute::reference(), &prompts, 5));
+    for isa in Isa::ALL {
+        match compute::cpu(Some(isa)) {
+            Ok(compute) => assert_eq!(results(&run(&file, &two_lanes(), compute, &prompts, 5)), expected, "{isa}"),
+            Err(error) => println!("skipped: {error}"),
+        }
+    }
+    for mut way in ways().into_iter().filter(|way| way.tp <= spec.heads && way.pp <= spec.layers) {
+        way.steps.iter_mut().for_each(|steps| steps.chunk = steps.chunk.min(spec.heads));
+        assert_eq!(results(&run(&file, &way, fast(), &prompts, 5)), expected, "{way:?}");
     }
 }
 

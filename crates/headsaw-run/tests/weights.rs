@@ -3,7 +3,7 @@
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
 use headsaw_run::testing::{Random, random_hf_folder, random_model, read_safetensors, safetensors, small_spec};
 use headsaw_run::tokenizer::Tokenizer;
-use headsaw_run::weights::{LayerWeight, ModelFile, Weight};
+use headsaw_run::weights::{LayerWeight, ModelFile, RawRows, Weight};
 use std::path::PathBuf;
 
 fn open(bytes: Vec<u8>) -> ModelFile {
@@ -15,11 +15,16 @@ fn whole(model: &ModelFile, weight: Weight) -> Vec<f32> {
     model.rows(weight, 0..rows, 0..cols).expect("reads").to_f32()
 }
 
+/// Rows of whole blocks in every type.
+fn wide_spec(family: Family) -> ModelSpec {
+    ModelSpec { layers: 1, width: 256, heads: 4, kv_heads: 2, head_width: 64, ffn: 512, ..small_spec(family) }
+}
+
 #[test]
 fn random_models_open() {
     for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_1] {
-            let spec = small_spec(family);
+        for dtype in Dtype::ALL {
+            let spec = wide_spec(family);
             let model = open(random_model(&spec, 7, dtype));
             assert_eq!(*model.spec(), ModelSpec { dtype, ..spec });
             let tokenizer = Tokenizer::from_model(&model).expect("a tokenizer");
@@ -41,9 +46,20 @@ fn qwen2_pairs_are_brought_together() {
 
 #[test]
 fn quantised_weights_are_near() {
-    let spec = small_spec(Family::Llama);
+    let spec = wide_spec(Family::Llama);
     let exact = open(random_model(&spec, 5, Dtype::F32));
-    for (dtype, error) in [(Dtype::F16, 1e-3), (Dtype::Bf16, 4e-3), (Dtype::Q8_0, 5e-3), (Dtype::Q4_1, 5e-2)] {
+    for (dtype, error) in [
+        (Dtype::F16, 1e-3),
+        (Dtype::Bf16, 4e-3),
+        (Dtype::Q8_0, 1e-3),
+        (Dtype::Q6K, 3e-3),
+        (Dtype::Q5_1, 4e-3),
+        (Dtype::Q5K, 4e-3),
+        (Dtype::Q5_0, 5e-3),
+        (Dtype::Q4_1, 8e-3),
+        (Dtype::Q4K, 8e-3),
+        (Dtype::Q4_0, 1e-2),
+    ] {
         let rounded = open(random_model(&spec, 5, dtype));
         for weight in Weight::all(&spec) {
             let pairs = whole(&exact, weight).into_iter().zip(whole(&rounded, weight));
@@ -53,12 +69,27 @@ fn quantised_weights_are_near() {
     }
 }
 
+/// Blocks, and what llama.cpp's own Python package reads in them: see `quants/make.py`.
+#[test]
+fn blocks_are_read_as_by_llama_cpp() {
+    for dtype in Dtype::ALL.into_iter().filter(|dtype| dtype.block() > 1) {
+        let file = |suffix: &str| {
+            let name = format!("{}/tests/quants/{}.{suffix}", env!("CARGO_MANIFEST_DIR"), dtype.name().to_lowercase());
+            std::fs::read(&name).unwrap_or_else(|e| panic!("{name}: {e}"))
+        };
+        let (bytes, numbers) = (file("blocks"), file("f32"));
+        let blocks = bytes.len() / dtype.block_bytes() as usize;
+        let read = RawRows { dtype, rows: 1, blocks, bytes }.dequantise().bytes;
+        assert_eq!(read, numbers, "{}", dtype.name());
+    }
+}
+
 /// A slice is what the whole holds there, columns widened to blocks.
 #[test]
 fn slices_are_parts_of_the_whole() {
     for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
-        for dtype in [Dtype::F32, Dtype::Q4_1] {
-            let model = open(random_model(&small_spec(family), 11, dtype));
+        for dtype in [Dtype::F32, Dtype::Q4_1, Dtype::Q4K, Dtype::Q6K] {
+            let model = open(random_model(&wide_spec(family), 11, dtype));
             for weight in Weight::all(model.spec()) {
                 check_slices(&model, weight);
             }

@@ -12,7 +12,6 @@ use headsaw::units::FlopsPerSecond;
 use std::hint::black_box;
 use std::time::Instant;
 
-const WEIGHTS: [Dtype; 5] = [Dtype::Q4_1, Dtype::Q8_0, Dtype::F16, Dtype::Bf16, Dtype::F32];
 /// Kernels take 8, 4, 2 or 1 tokens at a time; with many, activations and products leave the nearest cache.
 const TOKENS: [usize; 6] = [1, 2, 4, 8, PROMPT, 512];
 const PROMPT: usize = 64;
@@ -41,13 +40,13 @@ const PROMPTS: usize = 200;
 const LONGER: u32 = 10;
 const VOCABULARY: usize = 1 << 15;
 
-pub(super) const MEASUREMENTS: u64 = (WEIGHTS.len() * TOKENS.len() + QUERIES.len() + 3 + 9 + 2) as u64;
+pub(super) const MEASUREMENTS: u64 = (Dtype::ALL.len() * TOKENS.len() + QUERIES.len() + 3 + 9 + 2) as u64;
 
 /// Products by type and tokens, the laying out of activations left out.
 pub(super) fn products(compute: &dyn Compute, lay_per_second: f64, rounds: &mut Rounds) -> Vec<ProductPoint> {
     let mut x = Activations::new(compute, TOKENS[TOKENS.len() - 1], DEPTH);
     let mut points = Vec::new();
-    for weights in WEIGHTS {
+    for weights in Dtype::ALL {
         let [small, large] = [SMALL, LARGE].map(|bytes| matrix(compute, weights, rows(weights, bytes), DEPTH));
         for tokens in TOKENS {
             let matrix = if tokens < PROMPT { &small } else { &large };

@@ -5,7 +5,7 @@ use super::matrix::{Body, Matrix};
 use super::{
     Acts, BLOCK, Compute, KvHead, KvParts, Leaves, NotFinite, Out, PANEL, Query, SPAN, Scratch, Shared, TREE_DEPTH,
 };
-use crate::weights::RawRows;
+use crate::weights::{RUN, RawRows, Run};
 use half::{bf16, f16};
 use headsaw::spec::model::Dtype;
 use std::ops::Range;
@@ -172,30 +172,15 @@ fn bytes(raw: &RawRows, row: usize, block: usize) -> &[u8] {
     &raw.bytes[(row * raw.blocks + block) * size..][..size]
 }
 
-fn half_at(bytes: &[u8], offset: usize) -> f32 {
-    f16::from_le_bytes([bytes[offset], bytes[offset + 1]]).to_f32()
-}
-
-/// The integer of a weight inside its block.
-fn quant(raw: &RawRows, block: &[u8], i: usize) -> i32 {
-    match raw.dtype {
-        Dtype::Q8_0 => i32::from(block[2 + i] as i8),
-        Dtype::Q4_1 if i < 16 => i32::from(block[4 + i] & 15),
-        Dtype::Q4_1 => i32::from(block[4 + i - 16] >> 4),
-        dtype => unreachable!("{dtype:?} holds no integers"),
-    }
-}
-
 /// One weight as a number.
 fn element(raw: &RawRows, row: usize, column: usize) -> f32 {
     let width = raw.dtype.block() as usize;
     let block = bytes(raw, row, column / width);
     match raw.dtype {
         Dtype::F32 => f32::from_le_bytes([block[0], block[1], block[2], block[3]]),
-        Dtype::F16 => half_at(block, 0),
+        Dtype::F16 => f16::from_le_bytes([block[0], block[1]]).to_f32(),
         Dtype::Bf16 => bf16::from_le_bytes([block[0], block[1]]).to_f32(),
-        Dtype::Q8_0 => half_at(block, 0) * quant(raw, block, column % width) as f32,
-        Dtype::Q4_1 => half_at(block, 0) * quant(raw, block, column % width) as f32 + half_at(block, 2),
+        quantised => Run::read(quantised, block, column % width / RUN).number(column % RUN),
     }
 }
 
@@ -203,7 +188,7 @@ fn element(raw: &RawRows, row: usize, column: usize) -> f32 {
 fn leaf(raw: &RawRows, row: usize, blocks: &[Range<u32>], leaf: Range<usize>, x: &Acts, token: usize) -> f32 {
     match raw.dtype {
         Dtype::F32 | Dtype::F16 | Dtype::Bf16 => float_leaf(raw, row, blocks, leaf, x, token),
-        Dtype::Q8_0 | Dtype::Q4_1 => integer_leaf(raw, row, blocks, leaf, x, token),
+        _ => integer_leaf(raw, row, blocks, leaf, x, token),
     }
 }
 
@@ -246,24 +231,30 @@ fn integer_leaf(raw: &RawRows, row: usize, blocks: &[Range<u32>], leaf: Range<us
         let (quants, da) = unsafe { (quants.slice(at * BLOCK..(at + 1) * BLOCK), scales.slice(at..at + 1)[0]) };
         let (start, end) = (blocks[b].start as usize, blocks[b].end as usize);
         let mut column = start;
-        // Where a weight block ends inside the activation block, a new segment starts.
+        // Where a run of weights ends inside the activation block, a new segment starts.
         while column < end {
-            let block = bytes(raw, row, column / BLOCK);
-            let stop = end.min((column / BLOCK + 1) * BLOCK);
+            let width = raw.dtype.block() as usize;
+            let run = Run::read(raw.dtype, bytes(raw, row, column / width), column % width / RUN);
+            let stop = end.min((column / RUN + 1) * RUN);
             let (mut dot, mut total) = (0, 0);
             for c in column..stop {
                 let a = i32::from(quants[c - start]);
-                dot += quant(raw, block, c % BLOCK) * a;
+                dot += run.steps[c % RUN / 16] * run.quants[c % RUN] * a;
                 total += a;
             }
-            sum_d += (half_at(block, 0) * da) * dot as f32;
-            if raw.dtype == Dtype::Q4_1 {
-                sum_m += half_at(block, 2) * (da * total as f32);
+            // Exact: at most 32 · 128 · 32 · 127 (Q6_K), which is less than 2^24.
+            sum_d += (run.scale * da) * dot as f32;
+            if let Some(minimum) = run.minimum {
+                sum_m += minimum * (da * total as f32);
             }
             column = stop;
         }
     }
-    if raw.dtype == Dtype::Q4_1 { sum_d + sum_m } else { sum_d }
+    if has_minima(raw.dtype) { sum_d + sum_m } else { sum_d }
+}
+
+fn has_minima(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::Q5_1 | Dtype::Q5K | Dtype::Q4_1 | Dtype::Q4K)
 }
 
 /// Stores one block; where it is not finite, zeros.

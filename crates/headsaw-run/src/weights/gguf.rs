@@ -272,13 +272,15 @@ fn place_one(source: &Source, info: Info, data_start: u64, alignment: u64) -> Re
     let wrong = |found: String, expected: String| {
         Error::tensor(&source.name, &info.name, format!("{found} (described at byte {})", info.at), expected)
     };
-    let dtype = dtype(info.kind).ok_or_else(|| wrong(type_name(info.kind), SUPPORTED.into()))?;
+    let dtype = dtype(info.kind).ok_or_else(|| wrong(type_name(info.kind), supported()))?;
     let (block, block_bytes) = (u64::from(dtype.block()), u64::from(dtype.block_bytes()));
     let numbers = info.shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
     let numbers = numbers.filter(|&n| n != 0 && n <= 1 << 60);
     let numbers = numbers.ok_or_else(|| wrong(format!("shape {:?}", info.shape), "1 to 2^60 numbers".into()))?;
     if !info.shape[0].is_multiple_of(block) {
-        return Err(wrong(format!("rows of {} numbers", info.shape[0]), format!("whole blocks of {block}")));
+        let found = format!("rows of {} numbers in {}", info.shape[0], dtype.name());
+        let smaller = if block > 32 { " (blocks of Q4_0, Q5_0 and Q8_0 are 32)" } else { "" };
+        return Err(wrong(found, format!("whole blocks of {block}{smaller}")));
     }
     if !info.offset.is_multiple_of(alignment) {
         return Err(wrong(format!("offset {}", info.offset), format!("a multiple of the alignment {alignment}")));
@@ -311,8 +313,6 @@ fn refuse_doubles(source: &Source, stored: &[Stored]) -> Result<(), Error> {
     Ok(())
 }
 
-const SUPPORTED: &str = "F32, F16, BF16, Q8_0 or Q4_1";
-
 /// All tensors of types that headsaw does not read, one line a type.
 fn refuse_types(source: &Source, infos: &[Info]) -> Result<(), Error> {
     let mut kinds: BTreeMap<u32, (usize, &str)> = BTreeMap::new();
@@ -321,34 +321,41 @@ fn refuse_types(source: &Source, infos: &[Info]) -> Result<(), Error> {
     }
     let lines = kinds.iter().map(|(kind, (n, first))| {
         let others = if *n > 1 { format!(" and {} more", n - 1) } else { String::new() };
-        let hint = "`llama-quantize --pure` makes Q4_1 or Q8_0";
-        format!("tensor `{}`{others}: type {}; expected {SUPPORTED} ({hint})", show(first), type_name(*kind))
+        let hint = "`llama-quantize` makes Q4_0, Q4_K_M or Q8_0 files";
+        format!("tensor `{}`{others}: type {}; expected {} ({hint})", show(first), type_name(*kind), supported())
     });
     Error::problems(&source.name, lines.collect())
+}
+
+/// The types that are read, in words.
+fn supported() -> String {
+    let names = Dtype::ALL.map(Dtype::name);
+    let [all @ .., last] = &names;
+    format!("{} or {last}", all.join(", "))
 }
 
 fn dtype(kind: u32) -> Option<Dtype> {
     match kind {
         0 => Some(Dtype::F32),
         1 => Some(Dtype::F16),
+        2 => Some(Dtype::Q4_0),
         3 => Some(Dtype::Q4_1),
+        6 => Some(Dtype::Q5_0),
+        7 => Some(Dtype::Q5_1),
         8 => Some(Dtype::Q8_0),
+        12 => Some(Dtype::Q4K),
+        13 => Some(Dtype::Q5K),
+        14 => Some(Dtype::Q6K),
         30 => Some(Dtype::Bf16),
         _ => None,
     }
 }
 
 fn type_name(kind: u32) -> String {
-    const NAMES: [(u32, &str); 27] = [
-        (2, "Q4_0"),
-        (6, "Q5_0"),
-        (7, "Q5_1"),
+    const NAMES: [(u32, &str); 21] = [
         (9, "Q8_1"),
         (10, "Q2_K"),
         (11, "Q3_K"),
-        (12, "Q4_K"),
-        (13, "Q5_K"),
-        (14, "Q6_K"),
         (15, "Q8_K"),
         (16, "IQ2_XXS"),
         (17, "IQ2_XS"),

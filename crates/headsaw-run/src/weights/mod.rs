@@ -2,6 +2,7 @@
 //!
 //! [`ModelFile::open`] checks everything that can be checked without reading weights: after it, only the disk can fail.
 
+mod blocks;
 mod dequant;
 mod error;
 mod folder;
@@ -19,6 +20,7 @@ pub use error::Error;
 pub use names::{LayerWeight, Weight};
 pub use read::ReadAt;
 
+pub(crate) use blocks::{Q6K_SCALE, RUN, Run, integers, k_scales, q6_k_step, zero};
 pub(crate) use error::show;
 pub(crate) use gguf::{Array, Gguf, Value, brief, kind};
 pub(crate) use read::{Cursor, Source};

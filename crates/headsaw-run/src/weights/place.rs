@@ -70,13 +70,12 @@ fn misfit(tensor: &Stored, weight: Weight, spec: &ModelSpec) -> Option<String> {
 
 /// The type that most bytes of the layers have.
 pub(super) fn main_dtype(tensors: &[Stored], places: &BTreeMap<Weight, usize>) -> Dtype {
-    let types = [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_1];
     let layers = places.iter().filter(|(w, _)| matches!(w, Weight::Layer(..)) && !w.is_vector());
-    let mut numbers = [0u64; 5];
+    let mut numbers = [0u64; Dtype::ALL.len()];
     for tensor in layers.map(|(_, &at)| &tensors[at]) {
-        let slot = types.iter().position(|t| *t == tensor.dtype).unwrap_or(0);
+        let slot = Dtype::ALL.iter().position(|t| *t == tensor.dtype).unwrap_or(0);
         numbers[slot] += tensor.shape.iter().product::<u64>();
     }
-    let most = (0..5).max_by_key(|&i| numbers[i]).unwrap_or(0);
-    types[most]
+    let most = (0..numbers.len()).max_by_key(|&i| numbers[i]).unwrap_or(0);
+    Dtype::ALL[most]
 }

@@ -62,7 +62,7 @@ fn place(source: &Source, mut entries: Vec<(String, Entry)>, start: u64, file: u
         let dtype = dtype(&entry.dtype).ok_or_else(|| {
             wrong(
                 format!("type {}", show(&entry.dtype)),
-                "F32, F16 or BF16 (others: convert to GGUF, Q8_0 or Q4_1)".into(),
+                "F32, F16 or BF16 (others: convert to GGUF, Q4_0, Q4_K_M or Q8_0)".into(),
             )
         })?;
         let numbers = entry.shape.0.iter().try_fold(1u64, |product, &d| product.checked_mul(d));

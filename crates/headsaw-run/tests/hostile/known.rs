@@ -151,7 +151,32 @@ fn llama_cpp_19856_negative_type() {
     let file = with(|f| f.array("k", u32::MAX, 1, &[0; 8]));
     refused("llama_cpp_19856", &file, &["element type 4294967295 in array of key `k`", "0 to 12"]);
     let file = with(|f| f.tensor_at("t", &[32], u32::MAX, 0));
-    refused("llama_cpp_19856", &file, &["tensor `t`", "number 4294967295", "F32, F16, BF16, Q8_0 or Q4_1"]);
+    refused("llama_cpp_19856", &file, &["tensor `t`", "number 4294967295", "F32, F16, BF16, Q8_0, Q6_K"]);
+}
+
+/// Types that no kernel multiplies with: all of them are named, and what runs.
+#[test]
+fn types_that_do_not_run() {
+    let file =
+        with(|f| [10, 11, 23].into_iter().for_each(|kind| f.tensor(&format!("t{kind}"), &[256], kind, vec![0; 64])));
+    let runs = "F32, F16, BF16, Q8_0, Q6_K, Q5_1, Q5_K, Q5_0, Q4_1, Q4_K or Q4_0";
+    refused("types", &file, &["`t10`: type Q2_K", "`t11`: type Q3_K", "`t23`: type IQ4_XS", runs, "llama-quantize"]);
+}
+
+/// Rows that end inside a block of 256, and blocks beyond the end of the file.
+#[test]
+fn blocks_of_256_are_whole() {
+    for (kind, name) in [(12, "Q4_K"), (13, "Q5_K"), (14, "Q6_K")] {
+        let file = with(|f| f.tensor("t", &[320], kind, vec![0; 512]));
+        let rows = format!("rows of 320 numbers in {name}");
+        refused("blocks", &file, &["tensor `t`", &rows, "whole blocks of 256 (blocks of Q4_0, Q5_0 and Q8_0 are 32)"]);
+        let file = with(|f| f.tensor_at("t", &[256, 1 << 20], kind, 0));
+        refused("blocks", &file, &["tensor `t`", "bytes from 0 on", "to end within the"]);
+    }
+    for kind in [2, 6, 7] {
+        let file = with(|f| f.tensor("t", &[48], kind, vec![0; 64]));
+        refused("blocks", &file, &["tensor `t`", "rows of 48 numbers", "whole blocks of 32"]);
+    }
 }
 
 /// llama.cpp pull request 19856: an alignment that is no power of two.

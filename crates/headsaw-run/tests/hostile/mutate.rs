@@ -20,12 +20,18 @@ fn blocked_spec(family: Family) -> ModelSpec {
     ModelSpec { width: 32, heads: 2, kv_heads: 2, head_width: 16, ffn: 32, ..tiny_spec(family) }
 }
 
-pub fn gguf_seeds() -> [Vec<u8>; 5] {
+/// Whole blocks of 256 in the rows of all but one weight.
+fn wide_spec(family: Family) -> ModelSpec {
+    ModelSpec { width: 256, heads: 1, kv_heads: 1, head_width: 32, ffn: 256, ..tiny_spec(family) }
+}
+
+pub fn gguf_seeds() -> [Vec<u8>; 6] {
     [
         random_model(&tiny_spec(Family::Llama), 1, Dtype::F16),
         random_model(&tiny_spec(Family::Qwen2), 2, Dtype::F32),
         random_model(&blocked_spec(Family::Llama), 3, Dtype::Q4_1),
         random_model(&tiny_spec(Family::Qwen3), 4, Dtype::Bf16),
+        random_model(&wide_spec(Family::Llama), 5, Dtype::Q4K),
         sentence_piece(),
     ]
 }

@@ -81,7 +81,7 @@ fn weight_bytes(weights: Dtype, elements: u64) -> Bytes {
 
 /// Of the type of weights, else of the one that takes the most similar memory.
 fn product_rate(table: &Table, weights: Dtype, tokens: u32) -> FlopsPerSecond {
-    let away = |other: Dtype| (other != weights, weight_bytes(other, 32).0.abs_diff(weight_bytes(weights, 32).0));
+    let away = |other: Dtype| (other != weights, weight_bytes(other, 256).0.abs_diff(weight_bytes(weights, 256).0));
     let nearest = table.products.iter().map(|point| point.weights).min_by_key(|other| away(*other));
     let points = table.products.iter().filter(|point| Some(point.weights) == nearest);
     rate_at(points.map(|point| (point.tokens, point.flops_per_second)), tokens)

@@ -22,9 +22,11 @@ fn typed(dtype: Dtype, elements: u64) -> Bytes {
     Bytes(elements / u64::from(dtype.block()) * u64::from(dtype.block_bytes()))
 }
 
-/// The type of the embedding and the output matrix: files of few bits keep them in 8, engines in 16.
+/// The type of the embedding and the output matrix: files of few bits keep them in 8 (those with blocks of 256 in 6),
+/// engines in 16.
 pub fn ends_type(plan: &Plan) -> Dtype {
     match plan.workload.numerics.activations {
+        Activations::Int8 if plan.model.dtype.block() > 32 => Dtype::Q6K,
         Activations::Int8 if plan.model.dtype.block() > 1 => Dtype::Q8_0,
         Activations::Int8 | Activations::F32 => weight_type(plan),
         _ => Dtype::Bf16,

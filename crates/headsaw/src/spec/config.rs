@@ -260,7 +260,7 @@ fn refuse_what_changes_results(keys: &mut Keys) {
         keys.wrong(
             "quantization_config",
             &method,
-            "none (use F32, F16 or BF16 weights, or a GGUF file in Q8_0 or Q4_1)",
+            "none (use F32, F16 or BF16 weights, or a GGUF file in Q4_0, Q4_K_M or Q8_0)",
         );
     }
     if keys.float("partial_rotary_factor", Some(1.0)) != 1.0 {

@@ -112,17 +112,51 @@ pub enum Dtype {
     /// 32 numbers: f16 scale, 32 × i8 (GGUF `Q8_0`).
     #[serde(rename = "q8_0")]
     Q8_0,
+    /// 32 numbers: f16 scale, 32 × 4 bits, less 8 (GGUF `Q4_0`).
+    #[serde(rename = "q4_0")]
+    Q4_0,
     /// 32 numbers: f16 scale, f16 minimum, 32 × 4 bits (GGUF `Q4_1`).
     #[serde(rename = "q4_1")]
     Q4_1,
+    /// 32 numbers: f16 scale, 32 × 5 bits, less 16 (GGUF `Q5_0`).
+    #[serde(rename = "q5_0")]
+    Q5_0,
+    /// 32 numbers: f16 scale, f16 minimum, 32 × 5 bits (GGUF `Q5_1`).
+    #[serde(rename = "q5_1")]
+    Q5_1,
+    /// 256 numbers: f16 scales of scales and of minima, for each 32 both in 6 bits, 256 × 4 bits (GGUF `Q4_K`).
+    #[serde(rename = "q4_k")]
+    Q4K,
+    /// The same with 256 × 5 bits (GGUF `Q5_K`).
+    #[serde(rename = "q5_k")]
+    Q5K,
+    /// 256 numbers: f16 scale of scales, for each 16 an i8 scale, 256 × 6 bits, less 32 (GGUF `Q6_K`).
+    #[serde(rename = "q6_k")]
+    Q6K,
 }
 
 impl Dtype {
+    /// All of them, the widest first.
+    pub const ALL: [Dtype; 11] = [
+        Dtype::F32,
+        Dtype::F16,
+        Dtype::Bf16,
+        Dtype::Q8_0,
+        Dtype::Q6K,
+        Dtype::Q5_1,
+        Dtype::Q5K,
+        Dtype::Q5_0,
+        Dtype::Q4_1,
+        Dtype::Q4K,
+        Dtype::Q4_0,
+    ];
+
     /// Numbers in one block: the grain at which a row of weights can be addressed.
     pub fn block(self) -> u32 {
         match self {
             Dtype::F32 | Dtype::F16 | Dtype::Bf16 => 1,
-            Dtype::Q8_0 | Dtype::Q4_1 => 32,
+            Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q5_0 | Dtype::Q5_1 => 32,
+            Dtype::Q4K | Dtype::Q5K | Dtype::Q6K => 256,
         }
     }
 
@@ -132,7 +166,13 @@ impl Dtype {
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::Bf16 => 2,
             Dtype::Q8_0 => 34,
+            Dtype::Q4_0 => 18,
             Dtype::Q4_1 => 20,
+            Dtype::Q5_0 => 22,
+            Dtype::Q5_1 => 24,
+            Dtype::Q4K => 144,
+            Dtype::Q5K => 176,
+            Dtype::Q6K => 210,
         }
     }
 
@@ -143,7 +183,13 @@ impl Dtype {
             Dtype::F16 => "F16",
             Dtype::Bf16 => "BF16",
             Dtype::Q8_0 => "Q8_0",
+            Dtype::Q4_0 => "Q4_0",
             Dtype::Q4_1 => "Q4_1",
+            Dtype::Q5_0 => "Q5_0",
+            Dtype::Q5_1 => "Q5_1",
+            Dtype::Q4K => "Q4_K",
+            Dtype::Q5K => "Q5_K",
+            Dtype::Q6K => "Q6_K",
         }
     }
 }

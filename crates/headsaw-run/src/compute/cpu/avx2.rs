@@ -40,11 +40,32 @@ macro_rules! fold_integers {
     }};
 }
 
+/// Eight bytes.
+#[inline(always)]
+unsafe fn eight(from: *const u8) -> __m128i {
+    // SAFETY: the caller's promises.
+    unsafe { _mm_loadl_epi64(from.cast()) }
+}
+
 /// Four quants in all lanes.
 #[inline(always)]
 unsafe fn four(quants: *const i8, g: usize) -> __m256i {
     // SAFETY: the caller's promises.
     unsafe { _mm256_set1_epi32(quants.add(4 * g).cast::<i32>().read_unaligned()) }
+}
+
+/// Integer dots of unsigned weights with four quants a register, whose pairs' sums all fit into 16 bits.
+#[inline(always)]
+unsafe fn dot(weights: &[I], quants: *const i8) -> I {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut sum = [_mm256_setzero_si256(); 2];
+        for g in 0..weights.len() {
+            let pairs = both!(_mm256_maddubs_epi16, weights[g], [four(quants, g); 2]);
+            sum = both!(_mm256_add_epi16, sum, pairs);
+        }
+        both!(_mm256_madd_epi16, sum, [_mm256_set1_epi16(1); 2])
+    }
 }
 
 // SAFETY of all blocks below: `self` proves that the processor has the instructions; the caller vouches for addresses.
@@ -98,6 +119,23 @@ impl Simd for Avx2 {
                 [_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(1)))];
             let shifted = both!(_mm256_slli_epi32::<16>, wide);
             both!(_mm256_castsi256_ps, shifted)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8(self, from: *const u8) -> F {
+        unsafe {
+            let wide = [_mm256_cvtepu8_epi32(eight(from)), _mm256_cvtepu8_epi32(eight(from.add(8)))];
+            both!(_mm256_cvtepi32_ps, wide)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> F {
+        unsafe {
+            let from = from.cast::<u8>();
+            let wide = [_mm256_cvtepi8_epi32(eight(from)), _mm256_cvtepi8_epi32(eight(from.add(8)))];
+            both!(_mm256_cvtepi32_ps, wide)
         }
     }
 
@@ -225,16 +263,81 @@ impl Simd for Avx2 {
 
     // A pair's sum is at most 2 · 15 · 127 = 3,810 and eight of them 30,480, so that 16 bits hold a whole block.
     #[inline(always)]
-    unsafe fn dot_q4(self, weights: &[I; 8], quants: *const i8) -> F {
+    unsafe fn dot_q4(self, weights: &[I; 8], quants: *const i8, correction: i32) -> F {
         unsafe {
-            let mut sum = [_mm256_setzero_si256(); 2];
-            for g in 0..8 {
-                let four = four(quants, g);
-                let pairs = both!(_mm256_maddubs_epi16, weights[g], [four; 2]);
-                sum = both!(_mm256_add_epi16, sum, pairs);
-            }
-            let sum = both!(_mm256_madd_epi16, sum, [_mm256_set1_epi16(1); 2]);
+            let sum = both!(_mm256_add_epi32, dot(weights, quants), [_mm256_set1_epi32(correction); 2]);
             both!(_mm256_cvtepi32_ps, sum)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q5(self, from: *const u8) -> [I; 8] {
+        unsafe {
+            let mut weights = self.unpack_q4(from);
+            let fifth = _mm256_set1_epi8(16);
+            for h in 0..2 {
+                let bits = _mm256_loadu_si256(from.add(256 + 32 * h).cast());
+                let shifted = [
+                    _mm256_slli_epi16::<4>(bits),
+                    _mm256_slli_epi16::<3>(bits),
+                    _mm256_slli_epi16::<2>(bits),
+                    _mm256_slli_epi16::<1>(bits),
+                    bits,
+                    _mm256_srli_epi16::<1>(bits),
+                    _mm256_srli_epi16::<2>(bits),
+                    _mm256_srli_epi16::<3>(bits),
+                ];
+                for g in 0..8 {
+                    weights[g][h] = _mm256_or_si256(weights[g][h], _mm256_and_si256(shifted[g], fifth));
+                }
+            }
+            weights
+        }
+    }
+
+    // A pair's sum is at most 2 · 31 · 127 = 7,874 and four of them 31,496: 16 bits hold half a block.
+    #[inline(always)]
+    unsafe fn dot_q5(self, weights: &[I; 8], quants: *const i8, correction: i32) -> F {
+        unsafe {
+            let (first, last) = (dot(&weights[..4], quants), dot(&weights[4..], quants.add(16)));
+            let sum = both!(_mm256_add_epi32, first, last);
+            let sum = both!(_mm256_add_epi32, sum, [_mm256_set1_epi32(correction); 2]);
+            both!(_mm256_cvtepi32_ps, sum)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q6(self, from: *const u8) -> [I; 8] {
+        unsafe {
+            let mut weights = self.unpack_q4(from);
+            let high = _mm256_set1_epi8(48);
+            for h in 0..4 {
+                let bits = _mm256_loadu_si256(from.add(256 + 32 * h).cast());
+                let shifted =
+                    [_mm256_slli_epi16::<4>(bits), _mm256_slli_epi16::<2>(bits), bits, _mm256_srli_epi16::<2>(bits)];
+                for g in 0..4 {
+                    let weight = &mut weights[h / 2 * 4 + g][h % 2];
+                    *weight = _mm256_or_si256(*weight, _mm256_and_si256(shifted[g], high));
+                }
+            }
+            weights
+        }
+    }
+
+    // A pair's sum is at most 2 · 63 · 127 = 16,002 and two of them 32,004: 16 bits hold a quarter of a block.
+    #[inline(always)]
+    unsafe fn dots_q6(self, weights: &[I; 8], quants: *const i8, corrections: [i32; 2]) -> [F; 2] {
+        unsafe {
+            let mut sums = [[_mm256_setzero_si256(); 2]; 2];
+            for h in 0..2 {
+                let [a, b] = [4 * h, 4 * h + 2];
+                let [first, last] =
+                    [dot(&weights[a..b], quants.add(4 * a)), dot(&weights[b..b + 2], quants.add(4 * b))];
+                let sum = both!(_mm256_add_epi32, first, last);
+                sums[h] = both!(_mm256_add_epi32, sum, [_mm256_set1_epi32(corrections[h]); 2]);
+            }
+            let [first, last] = sums;
+            [both!(_mm256_cvtepi32_ps, first), both!(_mm256_cvtepi32_ps, last)]
         }
     }
 

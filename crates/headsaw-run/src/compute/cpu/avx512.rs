@@ -22,6 +22,23 @@ fn first(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
 }
 
+/// `a | b & c`
+const OR_AND: i32 = 0xf8;
+
+/// Integer dots of unsigned weights with four quants a register, and `correction` added.
+#[inline(always)]
+unsafe fn dot(weights: &[__m512i], quants: *const i8, correction: i32) -> __m512 {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut sum = _mm512_set1_epi32(correction);
+        for g in 0..weights.len() {
+            let four = _mm512_set1_epi32(quants.add(4 * g).cast::<i32>().read_unaligned());
+            sum = _mm512_dpbusd_epi32(sum, weights[g], four);
+        }
+        _mm512_cvtepi32_ps(sum)
+    }
+}
+
 // SAFETY of all blocks below: `self` proves that the processor has the instructions; the caller vouches for addresses.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
@@ -62,6 +79,16 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const u16) -> __m512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8(self, from: *const u8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
     }
 
     #[inline(always)]
@@ -164,14 +191,60 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn dot_q4(self, weights: &[__m512i; 8], quants: *const i8) -> __m512 {
+    unsafe fn dot_q4(self, weights: &[__m512i; 8], quants: *const i8, correction: i32) -> __m512 {
+        unsafe { dot(weights, quants, correction) }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q5(self, from: *const u8) -> [__m512i; 8] {
         unsafe {
-            let mut sum = _mm512_setzero_si512();
+            let mut weights = self.unpack_q4(from);
+            let fifth = _mm512_set1_epi8(16);
+            let bits = _mm512_loadu_si512(from.add(256).cast());
+            let shifted = [
+                _mm512_slli_epi16::<4>(bits),
+                _mm512_slli_epi16::<3>(bits),
+                _mm512_slli_epi16::<2>(bits),
+                _mm512_slli_epi16::<1>(bits),
+                bits,
+                _mm512_srli_epi16::<1>(bits),
+                _mm512_srli_epi16::<2>(bits),
+                _mm512_srli_epi16::<3>(bits),
+            ];
             for g in 0..8 {
-                let four = _mm512_set1_epi32(quants.add(4 * g).cast::<i32>().read_unaligned());
-                sum = _mm512_dpbusd_epi32(sum, weights[g], four);
+                weights[g] = _mm512_ternarylogic_epi32::<OR_AND>(weights[g], shifted[g], fifth);
             }
-            _mm512_cvtepi32_ps(sum)
+            weights
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_q5(self, weights: &[__m512i; 8], quants: *const i8, correction: i32) -> __m512 {
+        unsafe { dot(weights, quants, correction) }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q6(self, from: *const u8) -> [__m512i; 8] {
+        unsafe {
+            let mut weights = self.unpack_q4(from);
+            let high = _mm512_set1_epi8(48);
+            for h in 0..2 {
+                let bits = _mm512_loadu_si512(from.add(256 + 64 * h).cast());
+                let shifted =
+                    [_mm512_slli_epi16::<4>(bits), _mm512_slli_epi16::<2>(bits), bits, _mm512_srli_epi16::<2>(bits)];
+                for g in 0..4 {
+                    weights[4 * h + g] = _mm512_ternarylogic_epi32::<OR_AND>(weights[4 * h + g], shifted[g], high);
+                }
+            }
+            weights
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dots_q6(self, weights: &[__m512i; 8], quants: *const i8, corrections: [i32; 2]) -> [__m512; 2] {
+        unsafe {
+            let [first, last] = [&weights[..4], &weights[4..]];
+            [dot(first, quants, corrections[0]), dot(last, quants.add(16), corrections[1])]
         }
     }
 
@@ -188,14 +261,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn dot_q8(self, weights: &[__m512i; 8], quants: *const i8, correction: i32) -> __m512 {
-        unsafe {
-            let mut sum = _mm512_set1_epi32(correction);
-            for g in 0..8 {
-                let four = _mm512_set1_epi32(quants.add(4 * g).cast::<i32>().read_unaligned());
-                sum = _mm512_dpbusd_epi32(sum, weights[g], four);
-            }
-            _mm512_cvtepi32_ps(sum)
-        }
+        unsafe { dot(weights, quants, correction) }
     }
 
     #[inline(always)]

@@ -3,10 +3,9 @@
 use super::super::math;
 use super::super::matrix::Matrix;
 use super::super::{Acts, BLOCK, NotFinite, PANEL};
-use super::pack::{Panels, segment_bytes};
+use super::pack::{Panels, element};
+use super::portable::narrow;
 use super::simd::{Kernel, Simd};
-use half::{bf16, f16};
-use headsaw::spec::model::Dtype;
 
 /// Bits of the smallest number that is not finite.
 const NOT_FINITE: u32 = 0x7f80_0000;
@@ -227,33 +226,12 @@ impl Kernel for Rotate<'_> {
 /// See [`super::super::Compute::embed`].
 pub(super) fn embed(m: &Matrix, packed: &Panels, row: usize, out: &mut [f32]) {
     assert!(row < m.rows, "row {row} of {}", m.rows);
-    let size = segment_bytes(m.dtype);
-    let first = row / PANEL * packed.segments.len();
+    let (heads, segments) = packed.panel(row / PANEL);
     let mut out = out.iter_mut();
-    for (i, segment) in packed.segments.iter().enumerate() {
-        let bytes = &packed.lines.bytes()[(first + i) * size..][..size];
+    for (segment, bytes) in packed.segments.iter().zip(segments.chunks_exact(packed.segment)) {
         for column in segment.at..segment.at + segment.width {
-            *out.next().expect("room for all columns") = element(m.dtype, bytes, row % PANEL, column);
-        }
-    }
-}
-
-/// One number of a packed segment.
-fn element(dtype: Dtype, bytes: &[u8], row: usize, column: usize) -> f32 {
-    let at = column * PANEL + row;
-    let pair = |at: usize| [bytes[2 * at], bytes[2 * at + 1]];
-    let half = |at: usize| f16::from_ne_bytes(pair(at)).to_f32();
-    match dtype {
-        Dtype::F32 => f32::from_ne_bytes([bytes[4 * at], bytes[4 * at + 1], bytes[4 * at + 2], bytes[4 * at + 3]]),
-        Dtype::F16 => half(at),
-        Dtype::Bf16 => bf16::from_ne_bytes(pair(at)).to_f32(),
-        Dtype::Q8_0 => {
-            let byte = bytes[2 * PANEL + column / 4 * 64 + row * 4 + column % 4];
-            half(row) * f32::from((byte ^ 0x80) as i8)
-        }
-        Dtype::Q4_1 => {
-            let byte = bytes[4 * PANEL + column % 16 / 4 * 64 + row * 4 + column % 4];
-            half(row) * f32::from(byte >> (column / 16 * 4) & 15) + half(PANEL + row)
+            *out.next().expect("room for all columns") =
+                element(m.dtype, &heads[segment.head..], bytes, row % PANEL, column);
         }
     }
 }

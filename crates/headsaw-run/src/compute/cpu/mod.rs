@@ -10,10 +10,12 @@ mod avx2;
 mod avx512;
 mod cache;
 mod elementwise;
+mod floats;
 pub(super) mod lines;
 pub(super) mod matmul;
 mod pack;
 mod portable;
+mod quantised;
 mod simd;
 mod sums;
 

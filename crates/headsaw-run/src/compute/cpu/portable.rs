@@ -54,6 +54,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_u8(self, from: *const u8) -> F {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u8; 16]>().read() }.map(f32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> F {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[i8; 16]>().read() }.map(f32::from)
+    }
+
+    #[inline(always)]
     fn add(self, a: F, b: F) -> F {
         from_fn(|i| a[i] + b[i])
     }
@@ -141,9 +153,48 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn dot_q4(self, weights: &Self::W, quants: *const i8) -> F {
+    unsafe fn dot_q4(self, weights: &Self::W, quants: *const i8, correction: i32) -> F {
         // SAFETY: the caller's promise.
-        dot(weights, unsafe { &*quants.cast() })
+        dot(weights, unsafe { &*quants.cast::<[[i8; 4]; 8]>() }, correction)
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q5(self, from: *const u8) -> Self::W {
+        // SAFETY: the caller's promise.
+        let (mut weights, bits) = unsafe { (self.unpack_q4(from), &*from.add(256).cast::<[u8; 64]>()) };
+        let lanes = black_box(64).min(64);
+        for (g, weights) in weights.iter_mut().enumerate() {
+            for (weight, bits) in weights[..lanes].iter_mut().zip(bits) {
+                *weight |= i16::from(bits >> g & 1) << 4;
+            }
+        }
+        weights
+    }
+
+    #[inline(always)]
+    unsafe fn dot_q5(self, weights: &Self::W, quants: *const i8, correction: i32) -> F {
+        // SAFETY: the caller's promise.
+        dot(weights, unsafe { &*quants.cast::<[[i8; 4]; 8]>() }, correction)
+    }
+
+    #[inline(always)]
+    unsafe fn unpack_q6(self, from: *const u8) -> Self::W {
+        // SAFETY: the caller's promise.
+        let (mut weights, bits) = unsafe { (self.unpack_q4(from), &*from.add(256).cast::<[[u8; 64]; 2]>()) };
+        let lanes = black_box(64).min(64);
+        for (g, weights) in weights.iter_mut().enumerate() {
+            for (weight, bits) in weights[..lanes].iter_mut().zip(&bits[g / 4]) {
+                *weight |= i16::from(bits >> (2 * (g % 4)) & 3) << 4;
+            }
+        }
+        weights
+    }
+
+    #[inline(always)]
+    unsafe fn dots_q6(self, weights: &Self::W, quants: *const i8, corrections: [i32; 2]) -> [F; 2] {
+        // SAFETY: the caller's promise.
+        let quants = unsafe { &*quants.cast::<[[i8; 4]; 8]>() };
+        [0, 1].map(|h| dot(&weights[4 * h..4 * h + 4], &quants[4 * h..4 * h + 4], corrections[h]))
     }
 
     #[inline(always)]
@@ -163,14 +214,14 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn dot_q8(self, weights: &Self::W, quants: *const i8, _: i32) -> F {
         // SAFETY: the caller's promise.
-        dot(weights, unsafe { &*quants.cast() })
+        dot(weights, unsafe { &*quants.cast::<[[i8; 4]; 8]>() }, 0)
     }
 }
 
 /// Two products of a weight and a quant together fit 16 bits (2 · 128 · 127 = 32,512). The four columns of a row are
 /// added up at the end.
 #[inline(always)]
-fn dot(weights: &[[i16; 64]; 8], quants: &[[i8; 4]; 8]) -> F {
+fn dot(weights: &[[i16; 64]], quants: &[[i8; 4]], correction: i32) -> F {
     let mut sums = [0i32; 64];
     // A count that the compiler cannot see: it would unroll these 64 and then vectorise over groups, with gathers.
     let lanes = black_box(64).min(64);
@@ -184,7 +235,7 @@ fn dot(weights: &[[i16; 64]; 8], quants: &[[i8; 4]; 8]) -> F {
     }
     let mut dots = [0.0; 16];
     for (dot, sums) in dots.iter_mut().zip(sums.chunks_exact(4)) {
-        *dot = (sums[0] + sums[1] + sums[2] + sums[3]) as f32;
+        *dot = (sums[0] + sums[1] + sums[2] + sums[3] + correction) as f32;
     }
     dots
 }

@@ -37,6 +37,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen u16.
     unsafe fn load_bf16(self, from: *const u16) -> Self::F;
 
+    /// Sixteen integers.
+    /// # Safety
+    /// Sixteen u8.
+    unsafe fn load_u8(self, from: *const u8) -> Self::F;
+    /// Sixteen integers.
+    /// # Safety
+    /// Sixteen i8.
+    unsafe fn load_i8(self, from: *const i8) -> Self::F;
+
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a − b`
@@ -71,10 +80,27 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// 256 bytes.
     unsafe fn unpack_q4(self, from: *const u8) -> Self::W;
-    /// The rows' integer dots with 32 quants.
+    /// The rows' integer dots with 32 quants, and `correction` added.
     /// # Safety
     /// 32 i8.
-    unsafe fn dot_q4(self, weights: &Self::W, quants: *const i8) -> Self::F;
+    unsafe fn dot_q4(self, weights: &Self::W, quants: *const i8, correction: i32) -> Self::F;
+    /// Unpacks 5-bit integers: after the low 4 bits, bit `g` of byte `4 row + c` belongs to column `4 g + c`.
+    /// # Safety
+    /// 320 bytes.
+    unsafe fn unpack_q5(self, from: *const u8) -> Self::W;
+    /// The rows' integer dots with 32 quants, and `correction` added.
+    /// # Safety
+    /// 32 i8.
+    unsafe fn dot_q5(self, weights: &Self::W, quants: *const i8, correction: i32) -> Self::F;
+    /// Unpacks 6-bit integers: after the low 4 bits, bits `2 g` of byte `64 h + 4 row + c` belong to column
+    /// `16 h + 4 g + c`.
+    /// # Safety
+    /// 384 bytes.
+    unsafe fn unpack_q6(self, from: *const u8) -> Self::W;
+    /// The rows' integer dots with the first and the last 16 of 32 quants, and `corrections` added.
+    /// # Safety
+    /// 32 i8.
+    unsafe fn dots_q6(self, weights: &Self::W, quants: *const i8, corrections: [i32; 2]) -> [Self::F; 2];
     /// Reads 8-bit integers: byte `64 g + 4 row + c` holds column `4 g + c`, plus 128.
     /// # Safety
     /// 512 bytes.

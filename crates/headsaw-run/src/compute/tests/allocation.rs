@@ -51,9 +51,9 @@ fn kernels_do_not_allocate() {
 
 /// Blocks that straddle those of the file, as many tokens as several tiles hold, a leaf for each block.
 fn calls_of_a_product(kernels: &dyn Compute, dtype: Dtype) -> usize {
-    let (rows, columns, tokens) = (20, 160, if cfg!(miri) { 2 } else { 75 });
+    let (rows, columns, tokens) = (20, 160usize, if cfg!(miri) { 2 } else { 75 });
     let blocks: Vec<Range<u32>> = [0..32, 32..64, 64..80, 80..112, 112..144, 144..160].to_vec();
-    let in_row = columns / dtype.block() as usize;
+    let in_row = columns.div_ceil(dtype.block() as usize);
     let raw = RawRows { dtype, rows, blocks: in_row, bytes: vec![1; rows * in_row * dtype.block_bytes() as usize] };
     let m = kernels.pack(raw, &blocks);
     let mut x = Memory::new(tokens, blocks.len(), false);

@@ -113,7 +113,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
-const DTYPES: [Dtype; 5] = [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_1];
+const DTYPES: [Dtype; Dtype::ALL.len()] = Dtype::ALL;
 
 #[test]
 fn isa_names_read_back() {
