@@ -4,7 +4,6 @@ use super::super::math;
 use super::super::matrix::Matrix;
 use super::super::{Acts, BLOCK, NotFinite, PANEL};
 use super::pack::{Panels, element};
-use super::portable::narrow;
 use super::simd::{Kernel, Simd};
 
 /// Bits of the smallest number that is not finite.
