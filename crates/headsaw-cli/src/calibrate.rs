@@ -114,9 +114,10 @@ fn human(title: &str, memory: Bytes, table: &cluster::Table, level: &Level) -> S
         (
             "hand-over",
             format!(
-                "{}, with more lanes than cores {}",
+                "{}, with more lanes than cores {}{}",
                 nanoseconds(table.hand_over_seconds),
-                nanoseconds(table.crowded_hand_over_seconds)
+                nanoseconds(table.crowded_hand_over_seconds),
+                table.wake_seconds.map_or("".into(), |wake| format!(", to a lane that sleeps {}", nanoseconds(wake)))
             ),
         ),
         ("exchange", format!("{} and {}", nanoseconds(level.latency_seconds), rate(level.bytes_per_second.0))),

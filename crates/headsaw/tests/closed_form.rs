@@ -1,6 +1,6 @@
 //! Two roads to one time: the closed form, and the simulation.
 
-use headsaw::cost::{Collective, CostModel, Domain, Load, Price, predict};
+use headsaw::cost::{Collective, CostModel, Domain, HandOver, Load, Price, predict};
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::program::{Step, Work};
@@ -42,8 +42,8 @@ impl CostModel for Made {
             self.rate(11) * (each * (devices.len() - 1) as f64) * (1.0 + work.sent.0 as f64 * f64::from(load.rows())),
         )
     }
-    fn hand_over(&self, _: DeviceId) -> Seconds {
-        Seconds(0.0)
+    fn hand_over(&self, _: DeviceId) -> HandOver {
+        HandOver::default()
     }
     fn kind(&self, _: DeviceId) -> u32 {
         0

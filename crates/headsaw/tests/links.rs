@@ -1,6 +1,6 @@
 //! Shaped links in the simulation: the runtime's formula, worked out by hand for small programs; and laws.
 
-use headsaw::cost::{Collective, CostModel, Domain, Load, Price};
+use headsaw::cost::{Collective, CostModel, Domain, HandOver, Load, Price};
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
 use headsaw::program::{Step, Work};
@@ -31,8 +31,8 @@ impl CostModel for Made {
     fn collective(&self, _: Collective, _: &[DeviceId], _: &Work, _: Load) -> Seconds {
         Seconds(0.0)
     }
-    fn hand_over(&self, _: DeviceId) -> Seconds {
-        Seconds(0.0)
+    fn hand_over(&self, _: DeviceId) -> HandOver {
+        HandOver::default()
     }
     fn link(&self, first: DeviceId, last: DeviceId) -> Option<Link> {
         self.0.between(first, last)

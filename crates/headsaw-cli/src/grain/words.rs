@@ -5,6 +5,9 @@ use crate::output::counted;
 use headsaw::grain::{Loss, Word};
 use headsaw::plan::Overlap;
 
+/// Below it a gain is shown as 1.00 ×, which is none.
+const EVEN: f64 = 1.005;
+
 /// In a language.
 pub fn of(lang: Lang) -> &'static Words {
     match lang {
@@ -277,7 +280,7 @@ const ENGLISH: Words = Words {
     uncut: ["against the uncut layer", "the whole layer, against all steps in one and all heads at once"],
     shared: ["against lanes without steps", "the whole layer, against the same lanes sharing each product"],
     pipeline: |times, said| {
-        let wins = if times > 1.0 { "the step pipeline wins" } else { "the step pipeline does not win" };
+        let wins = if times > EVEN { "the step pipeline wins" } else { "the step pipeline does not win" };
         format!("on these equal lanes a layer in steps is {said} × as fast as one whose products they share: {wins}")
     },
     measured: "measured",
@@ -297,7 +300,7 @@ const ENGLISH: Words = Words {
         format!("medians of {}; error {median} in the middle, {worst} at worst", counted(rounds.into(), "round"))
     },
     ratio: |about, [predicted, measured], times, agrees| {
-        let wins = if times > 1.0 { "wins" } else { "does not win" };
+        let wins = if times > EVEN { "wins" } else { "does not win" };
         let agrees = if agrees { "agrees" } else { "contradicts the prediction" };
         format!(
             "against {about} this plan is {predicted} as fast by prediction, {measured} by measurement: it {wins}, and the measurement {agrees}"
@@ -434,7 +437,7 @@ const CHINESE: Words = Words {
     uncut: ["相对不切分的层", "整层，相对所有步合一、所有头一起"],
     shared: ["相对不分步的通道", "整层，相对同样的通道共同计算每个乘积"],
     pipeline: |times, said| {
-        let wins = if times > 1.0 { "分步流水线更快" } else { "分步流水线并不更快" };
+        let wins = if times > EVEN { "分步流水线更快" } else { "分步流水线并不更快" };
         format!("在这些相同的通道上，分步的一层的速度是共同计算每个乘积的 {said} 倍：{wins}")
     },
     measured: "实测",
@@ -452,7 +455,7 @@ const CHINESE: Words = Words {
     ],
     errors: |rounds, median, worst| format!("{rounds} 轮的中位数；误差中位 {median}，最大 {worst}"),
     ratio: |about, [predicted, measured], times, agrees| {
-        let wins = if times > 1.0 { "更快" } else { "并不更快" };
+        let wins = if times > EVEN { "更快" } else { "并不更快" };
         let agrees = if agrees { "实测与预测一致" } else { "实测与预测矛盾" };
         format!("相对{about}，本方案的速度预测为 {predicted}，实测为 {measured}：{wins}，{agrees}")
     },

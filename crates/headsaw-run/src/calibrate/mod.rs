@@ -61,6 +61,7 @@ fn measure(compute: &dyn Compute, rounds: &mut Rounds) -> (Table, Level) {
         action_seconds: between.action,
         hand_over_seconds: between.hand_over,
         crowded_hand_over_seconds: between.crowded,
+        wake_seconds: Some(between.wake),
         elements,
         attention,
         products,
@@ -83,7 +84,7 @@ fn cluster(title: &str, table: Table, level: Level) -> Cluster {
         lanes: lanes(),
         overlap: 1.0,
         exchange_overlap: 1.0, // exchanges are done by the lanes themselves
-        prices: Prices::Table(table),
+        prices: Prices::Table(Box::new(table)),
     };
     Cluster {
         name: "local".into(),

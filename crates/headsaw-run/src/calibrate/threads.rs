@@ -8,12 +8,15 @@ use headsaw::program::{Group, GroupId, LaneId, Program};
 use headsaw::spec::cluster::{Level, Wiring};
 use headsaw::units::{BytesPerSecond, Seconds};
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-pub(super) const MEASUREMENTS: u64 = 5;
+pub(super) const MEASUREMENTS: u64 = 6;
 
 /// How often something short is done between two looks at the clock.
 const TIMES: u32 = 20;
+
+/// Whoever waits for so long sleeps by then.
+const ASLEEP: Duration = Duration::from_micros(300);
 
 /// Floats that a lane offers to another: the partial sums of some hundred tokens.
 const OFFERED: usize = 1 << 16;
@@ -23,6 +26,7 @@ pub(super) struct Between {
     pub action: Seconds,
     pub hand_over: Seconds,
     pub crowded: Seconds,
+    pub wake: Seconds,
     pub level: Level,
 }
 
@@ -43,7 +47,8 @@ pub(super) fn measure(cores: u32, rounds: &mut Rounds) -> Between {
     };
     let hand_over = pass_round(2, rounds);
     let crowded = pass_round(2 * cores, rounds).0.max(hand_over.0);
-    Between { action: action(rounds), hand_over, crowded: Seconds(crowded), level }
+    let wake = wake(rounds).0.max(hand_over.0);
+    Between { action: action(rounds), hand_over, crowded: Seconds(crowded), wake: Seconds(wake), level }
 }
 
 /// What a lane does around each action: look whether another has come as far, say that it has.
@@ -61,12 +66,22 @@ fn action(rounds: &mut Rounds) -> Seconds {
 
 /// From lane to lane and round again: seconds a hand-over.
 fn pass_round(lanes: u32, rounds: &mut Rounds) -> Seconds {
+    passed(lanes, Duration::ZERO, rounds)
+}
+
+/// The same between two lanes of which each keeps the other waiting until it sleeps.
+fn wake(rounds: &mut Rounds) -> Seconds {
+    passed(2, ASLEEP, rounds)
+}
+
+/// Seconds a hand-over of lanes that each work for a while first.
+fn passed(lanes: u32, work: Duration, rounds: &mut Rounds) -> Seconds {
     let seconds = together(lanes, rounds, |lane| {
         let begun = Instant::now();
-        (0..TIMES).try_for_each(|_| lane.pass_on())?;
-        Ok(begun.elapsed().as_secs_f64() / f64::from(TIMES * lanes))
+        (0..TIMES).try_for_each(|_| lane.pass_on(work))?;
+        Ok(begun.elapsed().as_secs_f64() / f64::from(TIMES * lanes) - work.as_secs_f64())
     });
-    Seconds(seconds)
+    Seconds(seconds.max(0.0))
 }
 
 /// Each of two lanes writes, then reads what the other has written: seconds of the reading.
@@ -111,13 +126,17 @@ impl Lane<'_> {
     }
 
     /// Waits for the lane before, then lets the next one go on; the first one lets go before it waits.
-    fn pass_on(&self) -> Result<(), Stopped> {
+    fn pass_on(&self, work: Duration) -> Result<(), Stopped> {
         let number = self.number as usize;
         let before = &self.progress[(number + self.progress.len() - 1) % self.progress.len()].0;
         let lap = self.progress[number].0.load(Ordering::Relaxed) + 1;
         let wait = || self.waiter.wait(|| before.load(Ordering::Acquire) >= lap);
         if number > 0 {
             wait()?;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < work {
+            std::hint::spin_loop();
         }
         self.progress[number].0.store(lap, Ordering::Release);
         self.waiter.wake([(number + 1) % self.progress.len()]);

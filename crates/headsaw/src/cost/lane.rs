@@ -1,7 +1,7 @@
 //! What a step takes on one lane of a CPU device: the kernels that the runtime calls for it, by the measured table.
 
 use super::Load;
-use super::model::Collective;
+use super::model::{Collective, HandOver};
 use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };
@@ -34,10 +34,15 @@ pub fn step(plan: &Plan, table: &Table, home: Home, step: Step, work: &Work, loa
     done + Price { seconds: table.action_seconds, streamed: Bytes(0) }
 }
 
+/// How long the runtime's lanes wait awake, some more and some less.
+const PATIENCE: Seconds = Seconds(15e-6);
+
 /// From the end of one action to the start of another that waited for it on another lane.
-pub fn hand_over(plan: &Plan, table: &Table) -> Seconds {
+pub fn hand_over(plan: &Plan, table: &Table) -> HandOver {
     let lanes = plan.devices.len() as u64 * u64::from(lanes(plan));
-    if lanes > u64::from(table.cores) { table.crowded_hand_over_seconds } else { table.hand_over_seconds }
+    let crowded = lanes > u64::from(table.cores);
+    let awake = if crowded { table.crowded_hand_over_seconds } else { table.hand_over_seconds };
+    HandOver { awake, patience: PATIENCE, asleep: table.wake_seconds.unwrap_or(awake) }
 }
 
 /// A message between devices of the machine.

@@ -16,7 +16,7 @@ pub use crate::trace::Load;
 pub use attention::{AttentionShape, LaneSeconds, attention, fused_lanes, unfused};
 pub use collective::{Kernels, all_gather, all_reduce, all_reduce_by, all_to_all, reduce_scatter, send};
 pub use group::GroupShape;
-pub use model::{Capacity, Collective, CostModel, Domain};
+pub use model::{Capacity, Collective, CostModel, Domain, HandOver};
 pub use predict::{StageTimes, predict};
 pub use prices::Priced;
 pub use product::{elementwise, product};

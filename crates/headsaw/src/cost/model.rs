@@ -79,6 +79,24 @@ impl Capacity {
     }
 }
 
+/// What it takes until a lane that waits goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct HandOver {
+    /// While it looks whether it may.
+    pub awake: Seconds,
+    /// Longer than this it does not look: it sleeps until it is woken.
+    pub patience: Seconds,
+    /// When it sleeps.
+    pub asleep: Seconds,
+}
+
+impl HandOver {
+    /// After so many seconds of waiting.
+    pub fn after(&self, waited: f64) -> f64 {
+        if waited > self.patience.0 { self.asleep.0 } else { self.awake.0 }
+    }
+}
+
 /// What actions take.
 pub trait CostModel {
     /// A step on one lane that has its device to itself.
@@ -88,7 +106,7 @@ pub trait CostModel {
     /// Parts of `work.sent` bytes a row of each device, from when the last has come.
     fn collective(&self, what: Collective, devices: &[DeviceId], work: &Work, load: Load) -> Seconds;
     /// From the end of one action to the start of another, on another lane of the device, that waited for it.
-    fn hand_over(&self, device: DeviceId) -> Seconds;
+    fn hand_over(&self, device: DeviceId) -> HandOver;
     /// A shaped link between devices, the first and last of which are these: what comes over it takes its time before
     /// `transfer` and `collective`, which then are the time to copy and add.
     fn link(&self, _first: DeviceId, _last: DeviceId) -> Option<Link> {

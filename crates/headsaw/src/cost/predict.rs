@@ -6,7 +6,7 @@
 //! lanes of their own likewise. `simulate` gives the same times where slices are equal; `tests/closed_form.rs` holds that.
 
 use super::Load;
-use super::model::{Collective, CostModel};
+use super::model::{Collective, CostModel, HandOver};
 use crate::lower::work::{self, Counter, part_of as len};
 use crate::plan::{Exchange, HeadSteps, Order, Overlap, Plan, Slice, Stage};
 use crate::program::{Gathered, NormSite, Step, Unit, Work};
@@ -79,7 +79,7 @@ fn has_closed_form(plan: &Plan, cost: &dyn CostModel) -> bool {
         return false; // who comes through a port first decides
     }
     let lanes = plan.devices.len() as u32 * work::lanes(plan);
-    if lanes > 1 && cost.hand_over(device).0 > 0.0 {
+    if lanes > 1 && cost.hand_over(device) != HandOver::default() {
         return false; // who waits for whom decides
     }
     match &plan.steps {

@@ -2,7 +2,7 @@
 
 use super::Load;
 use super::group::GroupShape;
-use super::model::{Capacity, Collective, CostModel, Domain};
+use super::model::{Capacity, Collective, CostModel, Domain, HandOver};
 use super::table::{Home, Price};
 use super::{collective, gpu, lane};
 use crate::lower::work;
@@ -83,9 +83,9 @@ impl CostModel for Priced<'_> {
         }
     }
 
-    fn hand_over(&self, device: DeviceId) -> Seconds {
+    fn hand_over(&self, device: DeviceId) -> HandOver {
         match &self.device_kind(device).prices {
-            Prices::Gpu(_) => Seconds(0.0), // in the launch of each kernel
+            Prices::Gpu(_) => HandOver::default(), // in the launch of each kernel
             Prices::Table(table) => lane::hand_over(self.plan, table),
         }
     }

@@ -210,6 +210,7 @@ mod tests {
             action_seconds: Seconds(1e-7),
             hand_over_seconds: Seconds(2e-7),
             crowded_hand_over_seconds: Seconds(1e-5),
+            wake_seconds: None,
             elements: ElementRates {
                 norm_per_second: 1e9,
                 quantise_per_second: 2e9,

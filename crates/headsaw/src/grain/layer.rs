@@ -4,7 +4,7 @@ use super::account::{Account, Books, is_heads};
 use super::marks::{self, Times};
 use super::place::{Case, head_lanes, together};
 use super::price::{self, Parts};
-use crate::cost::{Collective, CostModel, Domain, Load, Price, Priced};
+use crate::cost::{Collective, CostModel, Domain, HandOver, Load, Price, Priced};
 use crate::lower::lower;
 use crate::plan::{Exchange, Order, Plan, Stage};
 use crate::program::{Action, Op, Program, Step, Work};
@@ -201,7 +201,7 @@ impl CostModel for Grouped<'_> {
         self.priced.collective(what, &self.devices, work, load)
     }
 
-    fn hand_over(&self, device: DeviceId) -> Seconds {
+    fn hand_over(&self, device: DeviceId) -> HandOver {
         self.priced.hand_over(device)
     }
 

@@ -2,7 +2,7 @@
 
 use super::layer::Layer;
 use super::place::Case;
-use crate::cost::{Collective, CostModel, Domain, Load, Price};
+use crate::cost::{Collective, CostModel, Domain, HandOver, Load, Price};
 use crate::lower::{lower, work};
 use crate::plan::{Plan, Stage, StepCut};
 use crate::program::{Program, Step, Work};
@@ -110,8 +110,8 @@ impl CostModel for Slot {
         Seconds(0.0)
     }
 
-    fn hand_over(&self, _: DeviceId) -> Seconds {
-        Seconds(0.0)
+    fn hand_over(&self, _: DeviceId) -> HandOver {
+        HandOver::default()
     }
 
     fn kind(&self, _: DeviceId) -> u32 {

@@ -22,8 +22,8 @@ struct Lane {
     round: u32,
     /// When the action in hand began.
     start: f64,
-    /// It stands at a collective or a channel, or for a value.
-    waits: bool,
+    /// It stands at a collective or a channel, or for a value, since then.
+    waits: Option<f64>,
     /// What it has met for is on its way, so many seconds of work from being brought in.
     coming: Option<f64>,
 }
@@ -77,7 +77,7 @@ pub fn play(prepared: &Prepared) -> Result<Trace, Stuck> {
 impl<'a> Play<'a> {
     fn new(prepared: &'a Prepared<'a>) -> Play<'a> {
         let program = prepared.program;
-        let lane = Lane { done: 0, next: 0, round: 0, start: 0.0, waits: false, coming: None };
+        let lane = Lane { done: 0, next: 0, round: 0, start: 0.0, waits: None, coming: None };
         let nothing = Span { lane: 0, action: 0, round: 0, start: Seconds(0.0), end: Seconds(0.0) };
         let full =
             |chan: &crate::program::Chan| Channel { arrived: chan.initial, inside: chan.initial, ..Channel::default() };
@@ -156,17 +156,22 @@ impl<'a> Play<'a> {
             let target = round * u64::from(self.length(wait.lane)) + u64::from(wait.done);
             if self.lanes[wait.lane as usize].done < target {
                 self.waiters[wait.lane as usize].push((target, lane));
-                self.lanes[lane as usize].waits = true;
+                self.waits(lane);
                 return false;
             }
         }
         true
     }
 
+    /// A lane waits, if it does not already.
+    fn waits(&mut self, lane: u32) {
+        self.lanes[lane as usize].waits.get_or_insert(self.now);
+    }
+
     /// A lane that waited is told later than one that did not.
     fn late(&mut self, lane: u32) -> f64 {
-        let waited = std::mem::replace(&mut self.lanes[lane as usize].waits, false);
-        if waited { self.prepared.hand_over[lane as usize] } else { 0.0 }
+        let since = self.lanes[lane as usize].waits.take();
+        since.map_or(0.0, |since| self.prepared.hand_over[lane as usize].after(self.now - since))
     }
 
     fn begin(&mut self, lane: u32, task: &Task) {
@@ -265,7 +270,7 @@ impl<'a> Play<'a> {
         let channel = &mut self.chans[chan];
         if channel.arrived == 0 {
             channel.receiver = Some(lane);
-            self.lanes[lane as usize].waits = true;
+            self.waits(lane);
             return;
         }
         channel.arrived -= 1;
@@ -282,6 +287,7 @@ impl<'a> Play<'a> {
         self.came[group] += 1;
         let members = &self.prepared.program.groups[group].lanes;
         if (self.came[group] as usize) < members.len() {
+            self.waits(lane);
             return;
         }
         self.came[group] = 0;
@@ -292,8 +298,7 @@ impl<'a> Play<'a> {
         }
         for member in members {
             // Who came last goes on at once, the others hear of it.
-            let late = if member.0 == lane { 0.0 } else { self.prepared.hand_over[member.index()] };
-            self.lanes[member.index()].waits = false;
+            let late = self.late(member.0);
             self.lanes[member.index()].start = began + late;
             self.exchange(member.0, began + late - self.now + price.seconds.0);
         }
@@ -309,9 +314,9 @@ impl<'a> Play<'a> {
             let bytes = incoming(prepared, group, member.0, offered);
             let device = prepared.program.lanes[member.index()].device;
             let there = if bytes > 0.0 { self.ports.there(link, device, began, bytes) } else { began };
-            let late = if member.0 == last { 0.0 } else { prepared.hand_over[member.index()] };
+            let late = if member.0 == last { 0.0 } else { self.late(member.0) };
             let held = &mut self.lanes[member.index()];
-            (held.waits, held.start, held.coming) = (false, began, Some(seconds));
+            (held.start, held.coming) = (began, Some(seconds));
             self.until(member.0, there.max(began + late));
         }
     }

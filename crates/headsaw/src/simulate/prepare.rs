@@ -2,7 +2,7 @@
 
 use super::Rounds;
 use super::ports::Wires;
-use crate::cost::{Collective, CostModel, Domain, Load, Price};
+use crate::cost::{Collective, CostModel, Domain, HandOver, Load, Price};
 use crate::program::text;
 use crate::program::*;
 use crate::spec::cluster::DeviceId;
@@ -60,7 +60,7 @@ pub struct Prepared<'a> {
     /// These domains.
     pub domains: Vec<Domain>,
     /// Seconds from a maker on another lane to who waited.
-    pub hand_over: Vec<f64>,
+    pub hand_over: Vec<HandOver>,
     /// For each round and slot, which of the loads.
     pub loads: Vec<Vec<u32>>,
     /// `[load][class]`.
@@ -118,7 +118,7 @@ impl<'a> Prepared<'a> {
         let (loads, distinct) = distinct(rounds);
         let prices = distinct.iter().map(|load| classes.prices(*load)).collect();
         let (domain_of, domains) = domains(program, cost);
-        let hand_over = program.lanes.iter().map(|lane| cost.hand_over(lane.device).0).collect();
+        let hand_over = program.lanes.iter().map(|lane| cost.hand_over(lane.device)).collect();
         let wires = Wires::of(program, cost);
         Prepared { program, begins, tasks, waits, domain_of, domains, hand_over, loads, prices, distinct, wires }
     }

@@ -1,6 +1,6 @@
 //! The small pipeline inside a device, a head a slot: the example and its relatives.
 
-use headsaw::cost::{Collective, CostModel, Domain, Load, Price};
+use headsaw::cost::{Collective, CostModel, Domain, HandOver, Load, Price};
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::program::{Program, Step, Work};
@@ -32,8 +32,8 @@ impl CostModel for PerHead {
     fn collective(&self, _: Collective, _: &[DeviceId], _: &Work, _: Load) -> Seconds {
         Seconds(0.0)
     }
-    fn hand_over(&self, _: DeviceId) -> Seconds {
-        Seconds(0.0)
+    fn hand_over(&self, _: DeviceId) -> HandOver {
+        HandOver::default()
     }
     fn kind(&self, _: DeviceId) -> u32 {
         0
@@ -133,8 +133,8 @@ impl CostModel for Everything {
     fn collective(&self, _: Collective, _: &[DeviceId], _: &Work, _: Load) -> Seconds {
         Seconds(self.0)
     }
-    fn hand_over(&self, _: DeviceId) -> Seconds {
-        Seconds(0.0)
+    fn hand_over(&self, _: DeviceId) -> HandOver {
+        HandOver::default()
     }
     fn kind(&self, _: DeviceId) -> u32 {
         0

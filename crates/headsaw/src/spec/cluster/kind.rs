@@ -33,7 +33,7 @@ pub enum Prices {
     /// By formulas over its data sheet, with a few fitted constants.
     Gpu(Box<Gpu>),
     /// By a table of what its kernels were measured to do (`headsaw calibrate`).
-    Table(Table),
+    Table(Box<Table>),
 }
 
 /// A GPU as its data sheet describes it, and what was fitted on measurements.

@@ -29,6 +29,9 @@ pub struct Table {
     pub hand_over_seconds: Seconds,
     /// The same where there are more lanes than cores, so that those who wait give their core away.
     pub crowded_hand_over_seconds: Seconds,
+    /// The same where who waits has waited for so long that it sleeps; none: as if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_seconds: Option<Seconds>,
     /// Norms, rotary, activations.
     pub elements: ElementRates,
     /// Attention, K and V in the cache in half precision.
