@@ -33,9 +33,9 @@ const WIDTHS: [usize; 2] = [32, 128];
 
 /// Tokens and columns of element-wise work: the activations of a prompt.
 const ELEMENTS: [usize; 2] = [128, 1024];
-/// Products that each core does in a row while the others do theirs: some tenth of a second, as long as a prompt takes, since
-/// what disturbs now and then is a part of it.
-const PROMPTS: usize = 200;
+/// Seconds for which each core does products while the others do theirs: as long as a prompt takes, since what disturbs now
+/// and then is a part of it.
+const PROMPT_SECONDS: f64 = 0.1;
 /// What disturbs comes and goes: this is measured for longer than other things.
 const LONGER: u32 = 10;
 const VOCABULARY: usize = 1 << 15;
@@ -81,12 +81,14 @@ fn product(compute: &dyn Compute, matrix: &Matrix, x: &mut Activations, tokens: 
 /// What each core does while all do products of a prompt and meet after each, as devices do, of what it does alone: what
 /// comes between one of them keeps all others waiting.
 pub(super) fn together(compute: &dyn Compute, cores: u32, rounds: &mut Rounds) -> f64 {
+    let one = Prompt::new(compute).product(compute);
+    let products = (PROMPT_SECONDS / one).clamp(1.0, 1e4) as usize;
     let mut seconds = |lanes: u32| {
         threads::together(lanes, &mut rounds.longer(LONGER), |lane| {
             let mut work = Prompt::new(compute);
             lane.meet()?;
             let begun = Instant::now();
-            for _ in 0..PROMPTS {
+            for _ in 0..products {
                 work.product(compute);
                 lane.meet()?;
             }
@@ -119,10 +121,13 @@ impl Prompt {
         }
     }
 
-    fn product(&mut self, compute: &dyn Compute) {
+    /// Does it; seconds.
+    fn product(&mut self, compute: &dyn Compute) -> f64 {
+        let begun = Instant::now();
         let (rows, panels) = (self.matrix.rows(), 0..self.matrix.panels());
         let out = Out { data: Shared::from_mut(&mut self.out), node_stride: 0, token_stride: rows, first_row: 0 };
         compute.matmul(&self.matrix, &self.x.acts(), 0..PROMPT, panels, &self.leaves, out, &mut self.scratch);
+        begun.elapsed().as_secs_f64()
     }
 }
 
