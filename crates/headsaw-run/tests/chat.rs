@@ -1,10 +1,13 @@
 //! Chat templates: the text that Jinja makes, special tokens that only the template can write, and hostile templates.
 
+#[path = "shared/smollm2.rs"]
+mod shared; // HEADSAW_SMOLLM2
+
 use headsaw_run::chat::{Message, Role, Setting, Template};
 use headsaw_run::testing::{small_spec, tokenizer_json};
 use headsaw_run::tokenizer::Tokenizer;
-use headsaw_run::weights::ModelFile;
 use serde_json::Value;
+use shared::smollm2;
 
 fn messages(listed: &Value) -> Vec<Message> {
     let role = |name: &str| match name {
@@ -55,15 +58,6 @@ fn the_text_is_what_jinja_makes() {
         let (_, source) = templates.iter().find(|(known, _)| *known == name).expect("a template of that name");
         Template::new(name, source).expect("it compiles")
     });
-}
-
-fn smollm2() -> Option<Tokenizer> {
-    let Some(path) = std::env::var_os("HEADSAW_SMOLLM2") else {
-        eprintln!("skipped: no SmolLM2");
-        return None;
-    };
-    let model = ModelFile::open(path.as_ref()).expect("the model opens");
-    Some(Tokenizer::from_model(&model).expect("it has a tokenizer"))
 }
 
 #[test]

@@ -1,19 +1,14 @@
 //! The same tokens as llama.cpp, on a real vocabulary.
 
+#[path = "shared/smollm2.rs"]
+mod shared; // HEADSAW_SMOLLM2
+
 use headsaw::spec::model::Family;
 use headsaw_run::testing::{random_hf_folder, small_spec, tokenizer_json};
 use headsaw_run::tokenizer::{Decoder, Tokenizer};
 use headsaw_run::weights::ModelFile;
 use serde_json::Value;
-
-fn smollm2() -> Option<Tokenizer> {
-    let Some(path) = std::env::var_os("HEADSAW_SMOLLM2") else {
-        eprintln!("skipped: no SmolLM2");
-        return None;
-    };
-    let model = ModelFile::open(path.as_ref()).expect("the model opens");
-    Some(Tokenizer::from_model(&model).expect("it has a tokenizer"))
-}
+use shared::smollm2;
 
 fn ids(list: &Value) -> Vec<u32> {
     list.as_array().expect("a list").iter().map(|id| id.as_u64().expect("an id") as u32).collect()

@@ -66,30 +66,55 @@ fn rows(weights: Dtype, bytes: usize) -> usize {
     bytes / row / PANEL * PANEL
 }
 
-/// Seconds of a product over a tree of leaves of two blocks, as heads of 64 columns make it.
+/// Seconds of a product.
 fn product(compute: &dyn Compute, matrix: &Matrix, x: &mut Activations, tokens: usize, rounds: &mut Rounds) -> f64 {
-    let rows = matrix.rows();
-    let (leaves, mut scratch) = (leaves(matrix.blocks(), 2), Scratch::new(matrix.blocks(), WIDTH));
-    let mut out = vec![0.0; tokens * rows];
-    let times = (TILE / tokens).max(1);
-    rounds.each(times, || {
-        let out = Out { data: Shared::from_mut(&mut out), node_stride: 0, token_stride: rows, first_row: 0 };
-        compute.matmul(matrix, &x.acts(), 0..tokens, 0..matrix.panels(), &leaves, out, &mut scratch);
-    })
+    let (mut product, times) = (Product::new(matrix, tokens), (TILE / tokens).max(1));
+    rounds.each(times, || product.once(compute, x))
+}
+
+/// A product over a tree of leaves of two blocks, as heads of 64 columns make it.
+struct Product<'a> {
+    matrix: &'a Matrix,
+    tokens: usize,
+    leaves: Leaves,
+    scratch: Scratch,
+    out: Vec<f32>,
+}
+
+impl Product<'_> {
+    fn new(matrix: &Matrix, tokens: usize) -> Product<'_> {
+        let (leaves, scratch) = (leaves(matrix.blocks(), 2), Scratch::new(matrix.blocks(), WIDTH));
+        Product { matrix, tokens, leaves, scratch, out: vec![0.0; tokens * matrix.rows()] }
+    }
+
+    fn once(&mut self, compute: &dyn Compute, x: &mut Activations) {
+        let (matrix, data) = (self.matrix, Shared::from_mut(&mut self.out));
+        let out = Out { data, node_stride: 0, token_stride: matrix.rows(), first_row: 0 };
+        let panels = 0..matrix.panels();
+        compute.matmul(matrix, &x.acts(), 0..self.tokens, panels, &self.leaves, out, &mut self.scratch);
+    }
 }
 
 /// What each core does while all do products of a prompt and meet after each, as devices do, of what it does alone: what
 /// comes between one of them keeps all others waiting.
 pub(super) fn together(compute: &dyn Compute, cores: u32, rounds: &mut Rounds) -> f64 {
-    let one = Prompt::new(compute).product(compute);
-    let products = (PROMPT_SECONDS / one).clamp(1.0, 1e4) as usize;
+    let prompt = || {
+        let matrix = matrix(compute, Dtype::Q8_0, rows(Dtype::Q8_0, LARGE), DEPTH);
+        (matrix, Activations::new(compute, PROMPT, DEPTH))
+    };
+    let (matrix, mut x) = prompt();
+    let mut product = Product::new(&matrix, PROMPT);
+    let begun = Instant::now();
+    product.once(compute, &mut x);
+    let products = (PROMPT_SECONDS / begun.elapsed().as_secs_f64()).clamp(1.0, 1e4) as usize;
     let mut seconds = |lanes: u32| {
         threads::together(lanes, &mut rounds.longer(LONGER), |lane| {
-            let mut work = Prompt::new(compute);
+            let (matrix, mut x) = prompt();
+            let mut product = Product::new(&matrix, PROMPT);
             lane.meet()?;
             let begun = Instant::now();
             for _ in 0..products {
-                work.product(compute);
+                product.once(compute, &mut x);
                 lane.meet()?;
             }
             Ok(begun.elapsed().as_secs_f64())
@@ -97,38 +122,6 @@ pub(super) fn together(compute: &dyn Compute, cores: u32, rounds: &mut Rounds) -
     };
     let (alone, all) = (seconds(1), seconds(cores));
     (alone / all).min(1.0)
-}
-
-/// A product of a prompt with a matrix, as a lane of its own does it.
-struct Prompt {
-    matrix: Matrix,
-    x: Activations,
-    leaves: Leaves,
-    scratch: Scratch,
-    out: Vec<f32>,
-}
-
-impl Prompt {
-    fn new(compute: &dyn Compute) -> Prompt {
-        let matrix = matrix(compute, Dtype::Q8_0, rows(Dtype::Q8_0, LARGE), DEPTH);
-        let tokens = PROMPT;
-        Prompt {
-            leaves: leaves(matrix.blocks(), 2),
-            scratch: Scratch::new(matrix.blocks(), WIDTH),
-            x: Activations::new(compute, tokens, DEPTH),
-            out: vec![0.0; tokens * matrix.rows()],
-            matrix,
-        }
-    }
-
-    /// Does it; seconds.
-    fn product(&mut self, compute: &dyn Compute) -> f64 {
-        let begun = Instant::now();
-        let (rows, panels) = (self.matrix.rows(), 0..self.matrix.panels());
-        let out = Out { data: Shared::from_mut(&mut self.out), node_stride: 0, token_stride: rows, first_row: 0 };
-        compute.matmul(&self.matrix, &self.x.acts(), 0..PROMPT, panels, &self.leaves, out, &mut self.scratch);
-        begun.elapsed().as_secs_f64()
-    }
 }
 
 /// Two products of which one has one panel tell what laying out takes.

@@ -6,7 +6,8 @@ use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };
 use crate::lower::work::{
-    chunks, ends_type, ffn_pieces, head_pieces, lane_floats, lanes, pieces, unit_nodes, weight_type,
+    chunks, ends_type, ffn_pieces, head_pieces, lane_floats, lanes, pieces, slice_cache, slice_weights, unit_nodes,
+    weight_type,
 };
 use crate::plan::{Exchange, Plan, Slice};
 use crate::program::{Step, Work};
@@ -16,8 +17,8 @@ use crate::spec::model::Dtype;
 use crate::units::{Bytes, Seconds};
 
 /// A step of a plan on one lane.
-pub fn step(plan: &Plan, table: &Table, home: Home, step: Step, work: &Work, load: Load) -> Price {
-    let lane = Lane { plan, table, home, load };
+pub fn step(plan: &Plan, table: &Table, ground: &Ground, step: Step, work: &Work, load: Load) -> Price {
+    let lane = Lane { plan, table, ground, load };
     let rows = load.rows();
     let sampled = load.sequences;
     let elements = u64::from(work.elements) * u64::from(rows);
@@ -63,8 +64,25 @@ pub fn collective(table: &Table, levels: &[Level], what: Collective, devices: u3
     own + added + transfer(levels, others)
 }
 
-/// Vectors of a unit's rows, beside those that its product writes anyway.
-#[derive(Default)]
+/// What of a plan's prices is the same for all its steps and loads.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground {
+    home: Home,
+    /// Of attention's sum and of the MLP's.
+    growth: [Growth; 2],
+}
+
+impl Ground {
+    /// Of a plan on a machine.
+    pub fn of(plan: &Plan, table: &Table) -> Ground {
+        let held = |(stage, slice)| slice_weights(plan, stage, slice) + slice_cache(plan, stage, slice);
+        let home = Home::of(table, plan.slices().map(held).sum());
+        Ground { home, growth: [false, true].map(|down| Growth::of(plan, down)) }
+    }
+}
+
+/// Vectors of a unit's rows, beside those that its product writes anyway; in the mean over the units of a stage.
+#[derive(Debug, Clone, Copy, Default)]
 struct Growth {
     /// Taken again and added.
     added: f64,
@@ -72,44 +90,9 @@ struct Growth {
     further: f64,
 }
 
-struct Lane<'a> {
-    plan: &'a Plan,
-    table: &'a Table,
-    home: Home,
-    load: Load,
-}
-
-impl Lane<'_> {
-    fn each(&self, what: Elementwise, elements: u64) -> Price {
-        Price { seconds: elementwise_seconds(self.table, what, elements), streamed: Bytes(0) }
-    }
-
-    fn norm(&self, work: &Work, rows: u32) -> Price {
-        self.each(Elementwise::Norm, u64::from(work.normed) * u64::from(rows))
-    }
-
-    fn product(&self, weights: Dtype, work: &Work, tokens: u32, calls: u64) -> Price {
-        let [rows, depth] = work.product.map(u64::from);
-        if rows == 0 || depth == 0 || tokens == 0 {
-            return Price::default();
-        }
-        product_seconds(self.table, &Product { weights, tokens, rows, depth, calls }, self.home)
-    }
-
-    /// A product over heads (or a piece of the MLP), whose nodes of the tree go into the sum so far.
-    fn partial(&self, step: Step, work: &Work, rows: u32) -> Price {
-        let elements = f64::from(work.product[0]) * f64::from(rows);
-        let Growth { added, further } = self.growth(step);
-        let passes = elements * added / self.table.elements.add_per_second;
-        // A vector beyond the first leaves the core's own cache: it is fetched and written back.
-        let moved = elements * further * 8.0 / self.table.lane_bytes_per_second.0;
-        let product = self.product(weight_type(self.plan), work, rows, 1);
-        product + Price { seconds: Seconds(passes + moved), streamed: Bytes(0) }
-    }
-
-    /// What a unit does with the nodes that it makes, in the mean over the units of a stage.
-    fn growth(&self, step: Step) -> Growth {
-        let (plan, down) = (self.plan, step == Step::Down);
+impl Growth {
+    /// Of the heads' sum, or (`down`) of the MLP's.
+    fn of(plan: &Plan, down: bool) -> Growth {
         let Some(stage) = plan.stages.first() else { return Growth::default() };
         let units = if down { pieces(plan, stage) } else { chunks(plan, stage) };
         let nodes = |slice: &Slice| unit_nodes(plan, stage, slice, down).iter().map(Vec::len).sum::<usize>();
@@ -130,6 +113,42 @@ impl Lane<'_> {
             false => Growth { added: last, further: made - 1.0 },
         }
     }
+}
+
+struct Lane<'a> {
+    plan: &'a Plan,
+    table: &'a Table,
+    ground: &'a Ground,
+    load: Load,
+}
+
+impl Lane<'_> {
+    fn each(&self, what: Elementwise, elements: u64) -> Price {
+        Price { seconds: elementwise_seconds(self.table, what, elements), streamed: Bytes(0) }
+    }
+
+    fn norm(&self, work: &Work, rows: u32) -> Price {
+        self.each(Elementwise::Norm, u64::from(work.normed) * u64::from(rows))
+    }
+
+    fn product(&self, weights: Dtype, work: &Work, tokens: u32, calls: u64) -> Price {
+        let [rows, depth] = work.product.map(u64::from);
+        if rows == 0 || depth == 0 || tokens == 0 {
+            return Price::default();
+        }
+        product_seconds(self.table, &Product { weights, tokens, rows, depth, calls }, self.ground.home)
+    }
+
+    /// A product over heads (or a piece of the MLP), whose nodes of the tree go into the sum so far.
+    fn partial(&self, step: Step, work: &Work, rows: u32) -> Price {
+        let elements = f64::from(work.product[0]) * f64::from(rows);
+        let Growth { added, further } = self.ground.growth[usize::from(step == Step::Down)];
+        let passes = elements * added / self.table.elements.add_per_second;
+        // A vector beyond the first leaves the core's own cache: it is fetched and written back.
+        let moved = elements * further * 8.0 / self.table.lane_bytes_per_second.0;
+        let product = self.product(weight_type(self.plan), work, rows, 1);
+        product + Price { seconds: Seconds(passes + moved), streamed: Bytes(0) }
+    }
 
     /// Q, K and V: three products; Q and K are rotated, K and V stored.
     fn project(&self, work: &Work, rows: u32) -> Price {
@@ -146,7 +165,7 @@ impl Lane<'_> {
     /// One kernel does all three; cut apart, each takes its share: the exponentials are softmax's.
     fn attend(&self, step: Step, work: &Work) -> Price {
         let shape = self.attention(step, work);
-        let one = attention_seconds(self.table, &shape, self.home);
+        let one = attention_seconds(self.table, &shape, self.ground.home);
         let width = u64::from(self.plan.model.head_width);
         let out = self.each(Elementwise::Quantise, shape.queries as u64 * width).seconds;
         let softmax = shape.queries * shape.keys / self.table.attention.exponentials_per_second;

@@ -3,9 +3,8 @@
 use super::Load;
 use super::group::GroupShape;
 use super::model::{Capacity, Collective, CostModel, Domain, HandOver};
-use super::table::{Home, Price};
+use super::table::Price;
 use super::{collective, gpu, lane};
-use crate::lower::work;
 use crate::plan::Plan;
 use crate::program::{Step, Work};
 use crate::spec::cluster::{Cluster, DeviceId, DeviceKind, Link, Prices};
@@ -18,8 +17,8 @@ pub struct Priced<'a> {
     pub plan: &'a Plan,
     /// The cluster; it has at least the plan's devices.
     pub cluster: &'a Cluster,
-    /// Where CPU devices find their weights and caches.
-    home: Home,
+    /// For CPU devices, where there are any.
+    ground: Option<lane::Ground>,
 }
 
 impl<'a> Priced<'a> {
@@ -31,9 +30,7 @@ impl<'a> Priced<'a> {
             Prices::Table(table) => Some(table),
             Prices::Gpu(_) => None,
         });
-        let held = |(stage, slice)| work::slice_weights(plan, stage, slice) + work::slice_cache(plan, stage, slice);
-        let home = table.map_or(Home::Memory, |table| Home::of(table, plan.slices().map(held).sum()));
-        Priced { plan, cluster, home }
+        Priced { plan, cluster, ground: table.map(|table| lane::Ground::of(plan, table)) }
     }
 
     /// The kind of a device.
@@ -55,7 +52,10 @@ impl CostModel for Priced<'_> {
         let kind = self.device_kind(device);
         match &kind.prices {
             Prices::Gpu(card) => gpu::step(self.plan, kind, card, step, work, load),
-            Prices::Table(table) => lane::step(self.plan, table, self.home, step, work, load),
+            Prices::Table(table) => {
+                let ground = self.ground.as_ref().expect("made where there is a table");
+                lane::step(self.plan, table, ground, step, work, load)
+            }
         }
     }
 

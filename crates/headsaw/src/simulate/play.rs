@@ -294,7 +294,7 @@ impl<'a> Play<'a> {
         let price = self.prepared.price(task, self.lanes[lane as usize].round as usize);
         let began = self.now + self.late(lane); // who came last may have waited for a value
         if self.prepared.wires.groups[group].is_some() {
-            return self.bring(lane, group, began, price.seconds.0);
+            return self.bring(group, began, price.seconds.0);
         }
         for member in members {
             // Who came last goes on at once, the others hear of it.
@@ -305,7 +305,7 @@ impl<'a> Play<'a> {
     }
 
     /// What the members of a group offer goes to the others over links; nobody computes for it until it is there.
-    fn bring(&mut self, last: u32, group: usize, began: f64, seconds: f64) {
+    fn bring(&mut self, group: usize, began: f64, seconds: f64) {
         let prepared = self.prepared;
         let link = prepared.wires.groups[group].expect("a link");
         for member in &prepared.program.groups[group].lanes {
@@ -314,7 +314,7 @@ impl<'a> Play<'a> {
             let bytes = incoming(prepared, group, member.0, offered);
             let device = prepared.program.lanes[member.index()].device;
             let there = if bytes > 0.0 { self.ports.there(link, device, began, bytes) } else { began };
-            let late = if member.0 == last { 0.0 } else { self.late(member.0) };
+            let late = self.late(member.0);
             let held = &mut self.lanes[member.index()];
             (held.start, held.coming) = (began, Some(seconds));
             self.until(member.0, there.max(began + late));
