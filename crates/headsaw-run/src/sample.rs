@@ -85,14 +85,18 @@ impl Sampler {
     }
 }
 
+/// Where the largest is; of equals the first. Two passes that registers go through, where one would go number by number.
 fn largest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
+    let (chunks, rest) = logits.as_chunks::<64>();
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut most = [f32::NEG_INFINITY; 64];
+    for chunk in chunks {
+        for (most, logit) in most.iter_mut().zip(chunk) {
+            *most = larger(*most, *logit);
         }
     }
-    best as u32
+    let most = most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger);
+    logits.iter().position(|logit| *logit == most).expect("finite logits, at least one") as u32
 }
 
 /// How many weights, from the first on, add up to more than `limit` (all of them, if they never do).

@@ -76,6 +76,13 @@ impl Simd for Avx2 {
     type F = F;
     type W = [I; 8];
 
+    type Narrow = Avx2;
+
+    #[inline(always)]
+    fn narrow(self) -> Avx2 {
+        self
+    }
+
     #[inline(always)]
     fn with<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx2,fma,f16c")]

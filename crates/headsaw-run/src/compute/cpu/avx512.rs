@@ -1,9 +1,10 @@
 //! AVX-512 with VNNI: one register for sixteen lanes, four columns of a product in one instruction.
 
+use super::avx2::Avx2;
 use super::simd::{Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, VL, DQ and VNNI, and what [`super::avx2::Avx2`] needs.
+/// Proof that the processor has AVX-512 F, BW, VL, DQ and VNNI, and what [`Avx2`] needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Avx512(());
 
@@ -46,6 +47,13 @@ impl Simd for Avx512 {
     const WIDE: bool = true;
     type F = __m512;
     type W = [__m512i; 8];
+
+    type Narrow = Avx2;
+
+    #[inline(always)]
+    fn narrow(self) -> Avx2 {
+        unsafe { Avx2::new() }
+    }
 
     #[inline(always)]
     fn with<K: Kernel>(self, kernel: K) -> K::Output {

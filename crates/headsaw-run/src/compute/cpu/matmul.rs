@@ -206,6 +206,15 @@ fn group<S: Simd, W: Weights, const T: usize>(
     let (weights, segments) = (&weights[first * W::BYTES..last * W::BYTES], last - first);
     assert!(stack.len() >= TREE_DEPTH * T * PANEL && strip.len() >= segments * T * W::STRIP);
     let at = |depth: usize, t: usize| (depth * T + t) * PANEL;
+    let push = |stack: &mut [f32], depth: &mut usize, values: [S::F; T]| {
+        for t in 0..T {
+            // SAFETY: `depth < TREE_DEPTH` (checked for all leaves by `check`), for which the stack has room.
+            unsafe { s.store(stack.as_mut_ptr().add(at(*depth, t)), values[t]) };
+        }
+        *depth += 1;
+    };
+    // The newest value of a single token stays in a register, those before it wait on the stack.
+    let (mut top, mut held) = ([s.splat(0.0); T], false);
     let (mut depth, mut segment) = (0, 0);
     for (&end, &merges) in job.leaves.ends.iter().zip(&job.leaves.merges) {
         let end = job.segment(end) - first;
@@ -220,22 +229,33 @@ fn group<S: Simd, W: Weights, const T: usize>(
             segment += 1;
         }
         let mut values = W::leaf(s, sums);
-        for _ in 0..merges {
-            depth -= 1;
-            for t in 0..T {
+        for merge in 0..merges {
+            let left = if T == 1 && merge == 0 {
+                top
+            } else {
+                depth -= 1;
                 // SAFETY: `depth < TREE_DEPTH` (checked for all leaves by `check`), for which the stack has room.
-                values[t] = s.add(unsafe { s.load(stack.as_ptr().add(at(depth, t))) }, values[t]);
+                std::array::from_fn(|t| unsafe { s.load(stack.as_ptr().add(at(depth, t))) })
+            };
+            for t in 0..T {
+                values[t] = s.add(left[t], values[t]);
             }
         }
-        for t in 0..T {
-            // SAFETY: as above.
-            unsafe { s.store(stack.as_mut_ptr().add(at(depth, t)), values[t]) };
+        if T > 1 {
+            push(stack, &mut depth, values);
+            continue;
         }
-        depth += 1;
+        if merges == 0 && held {
+            push(stack, &mut depth, top);
+        }
+        (top, held) = (values, true);
+    }
+    if held {
+        push(stack, &mut depth, top);
     }
     for node in 0..depth {
         for t in 0..T {
-            // SAFETY: as above.
+            // SAFETY: pushed above.
             let value = unsafe { s.load(stack.as_ptr().add(at(node, t))) };
             write(s, job, node, token + t, panel, value);
         }

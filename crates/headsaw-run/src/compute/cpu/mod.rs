@@ -26,6 +26,7 @@ pub(super) use portable::wide_fma;
 use super::matrix::{Body, Matrix};
 use super::{Acts, Compute, Isa, KvHead, Leaves, NotFinite, Out, Query, Scratch, UnsupportedIsa};
 use crate::weights::RawRows;
+use headsaw::spec::model::Dtype;
 use simd::Simd;
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,10 +78,10 @@ impl<S: Simd> Compute for Cpu<S> {
         out: Out,
         scratch: &mut Scratch,
     ) {
-        self.0.with(matmul::Matmul {
-            job: matmul::Job { m, packed: panels(m), x, tokens, panels: of, leaves, out },
-            scratch,
-        });
+        let single = tokens.len() == 1 && m.dtype == Dtype::Q8_0;
+        let job = matmul::Job { m, packed: panels(m), x, tokens, panels: of, leaves, out };
+        let product = matmul::Matmul { job, scratch };
+        if single { self.0.narrow().with(product) } else { self.0.with(product) }
     }
 
     fn embed(&self, m: &Matrix, row: usize, out: &mut [f32]) {

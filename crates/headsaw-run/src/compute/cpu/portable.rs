@@ -17,6 +17,13 @@ impl Simd for Portable {
     type F = F;
     type W = [[i16; 64]; 8];
 
+    type Narrow = Portable;
+
+    #[inline(always)]
+    fn narrow(self) -> Portable {
+        self
+    }
+
     #[inline(always)]
     fn with<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)

@@ -17,6 +17,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The integers of a 32-column block of 16 rows, unpacked.
     type W: Copy;
 
+    /// A set with registers of at most 32 bytes, for what those of 64 read across lines of the cache.
+    type Narrow: Simd;
+    /// Proof that the processor has that one too.
+    fn narrow(self) -> Self::Narrow;
+
     /// Runs a kernel compiled for this set.
     fn with<K: Kernel>(self, kernel: K) -> K::Output;
 
