@@ -4,6 +4,8 @@
 //!   followed by its `forced` tokens or, where it has none, by what the model itself finds likeliest.
 //! - `oracle small FOLDER`: writes the small models to `FOLDER/llama`, `FOLDER/qwen2` and `FOLDER/qwen3` and runs their
 //!   sequences; the results are `FOLDER/llama.safetensors` and so on.
+//! - `oracle bench MODEL.gguf PROMPT GENERATION`: how fast candle's own quantised Llama is, in tokens a second; the number of
+//!   threads is RAYON_NUM_THREADS.
 //!
 //! A result holds, for prompt i, `logits.i` [64, V], `prompt.i` and `forced.i`: row j predicts `forced.i[j]`.
 
@@ -15,11 +17,12 @@ use anyhow::{Context, Result, bail};
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{llama, qwen2, qwen3};
+use candle_transformers::models::{llama, quantized_llama, qwen2, qwen3};
 use small::{Dtype, Family, POSITIONS};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use std::time::Instant;
 
 const CPU: Device = Device::Cpu;
 
@@ -28,8 +31,37 @@ fn main() -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["gguf", model, prompts, out] => gguf(model.as_ref(), prompts.as_ref(), out.as_ref()),
         ["small", folder] => Family::ALL.into_iter().try_for_each(|family| small(family, folder.as_ref())),
-        _ => bail!("usage: oracle gguf MODEL.gguf PROMPTS.json OUT.safetensors | oracle small FOLDER"),
+        ["bench", model, prompt, generation] => bench(model.as_ref(), prompt.parse()?, generation.parse()?),
+        _ => bail!(
+            "usage: oracle gguf MODEL.gguf PROMPTS.json OUT.safetensors | oracle small FOLDER | oracle bench MODEL.gguf \
+             PROMPT GENERATION"
+        ),
     }
+}
+
+/// One round, as `xtask/peers/llama_bench.py` does it: a prompt, then a generation from an empty context.
+fn bench(path: &Path, prompt: usize, generation: usize) -> Result<()> {
+    let mut file = File::open(path)?;
+    let content = Content::read(&mut file).with_context(|| path.display().to_string())?;
+    let mut model = quantized_llama::ModelWeights::from_gguf(content, &mut file, &CPU)?;
+    let ids: Vec<u32> = (0..prompt as u32).map(|i| 100 + 7 * i % 4000).collect();
+    let mut forward = |ids: &[u32], past: usize| -> Result<f32> {
+        let logits = model.forward(&Tensor::new(ids, &CPU)?.unsqueeze(0)?, past)?;
+        Ok(logits.max_all()?.to_scalar()?)
+    };
+    forward(&ids, 0)?; // warm-up
+    let begun = Instant::now();
+    forward(&ids, 0)?;
+    let prompt_seconds = begun.elapsed().as_secs_f64();
+    forward(&ids[..1], 0)?;
+    let begun = Instant::now();
+    for i in 0..generation {
+        forward(&ids[i % prompt..][..1], i)?;
+    }
+    let generation_seconds = begun.elapsed().as_secs_f64();
+    let rates = [prompt as f64 / prompt_seconds, generation as f64 / generation_seconds];
+    println!("{}", serde_json::json!({ "prompt": rates[0], "generation": rates[1] }));
+    Ok(())
 }
 
 fn gguf(model: &Path, prompts: &Path, out: &Path) -> Result<()> {

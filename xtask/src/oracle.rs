@@ -4,18 +4,32 @@ use crate::command::{cargo, check, root};
 use crate::fetch;
 use anyhow::{Context, Result};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// llama.cpp, and what reads its files.
 const PYTHON_PACKAGES: [&str; 3] = ["llama-cpp-python==0.3.36", "numpy", "gguf"];
 
+/// Where what other engines are built from goes.
+fn target() -> Result<PathBuf> {
+    let target = root().join("target/oracle");
+    fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
+    Ok(fs::canonicalize(target)?)
+}
+
+/// Builds the package `oracle`.
+pub fn candle() -> Result<PathBuf> {
+    let target = target()?;
+    eprintln!("xtask: building candle (about 5 minutes the first time)");
+    let manifest = ["build", "--release", "--locked", "--manifest-path", "oracle/Cargo.toml", "--target-dir"];
+    check(cargo(&manifest).arg(&target))?;
+    Ok(target.join("release").join(format!("oracle{}", std::env::consts::EXE_SUFFIX)))
+}
+
 /// Build candle and llama.cpp, run both, rewrite what is stored.
 pub fn run() -> Result<()> {
     let model = fetch::model()?;
-    let target = root().join("target/oracle");
-    fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
-    let target = fs::canonicalize(target)?;
-
+    let target = target()?;
     let venv = target.join("venv");
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     if !python.exists() {
@@ -28,10 +42,6 @@ pub fn run() -> Result<()> {
             .args(PYTHON_PACKAGES),
     )?;
 
-    eprintln!("xtask: building candle (about 5 minutes the first time)");
-    let manifest = ["build", "--release", "--locked", "--manifest-path", "oracle/Cargo.toml", "--target-dir"];
-    check(cargo(&manifest).arg(&target))?;
-
-    let candle = target.join("release").join(format!("oracle{}", std::env::consts::EXE_SUFFIX));
+    let candle = candle()?;
     check(Command::new(&python).arg(root().join("oracle/make.py")).arg(model).arg(candle).arg(target.join("work")))
 }
