@@ -5,8 +5,8 @@
 use crate::command::{apt_get, cargo, check, root, succeeds};
 use crate::fetch;
 use anyhow::{Context, Result, ensure};
-use headsaw::draw::html::{Example, Lanes, Lang, Name, Page, Timeline, html};
-use headsaw::draw::{Picture, View};
+use headsaw::draw::html::{Example, Lanes, Name, Page, Timeline, html};
+use headsaw::draw::{Lang, Picture, View};
 use headsaw::plan::Overlap;
 use headsaw::trace::Source;
 use serde_json::{Value, json};

@@ -36,7 +36,7 @@ pub struct Args {
     /// Draw this part of the time, from the beginning of what is drawn: 0..2ms, 150us..400us [default: all, see --round]
     #[arg(long, value_name = "FROM..TO")]
     window: Option<Window>,
-    /// Language of a page [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
+    /// Language of the picture [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
     #[arg(long, value_name = "LANG")]
     lang: Option<Lang>,
     /// Draw this round of micro-batches alone, counted from 0 [default: of more than four two in the middle, where the
@@ -76,14 +76,17 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     }
     traces.iter().for_each(Traced::doubt);
     args.choose(&mut traces)?;
-    let part = if args.all || args.round.is_some() || args.window.is_some() { None } else { few(&mut traces, form) };
+    let lang = Lang::or_environment(args.lang);
+    let part =
+        if args.all || args.round.is_some() || args.window.is_some() { None } else { few(&mut traces, form, lang) };
     traces.iter_mut().for_each(|traced| begin_at_zero(&mut traced.trace));
     traces.iter().try_for_each(|traced| args.in_window(traced))?;
     let most = form.map_or(GANTT_MOST, Form::most) / traces.len();
-    let pictures: Vec<Picture> = traces.iter().map(|traced| args.picture(traced, most, part.as_deref())).collect();
+    let pictures: Vec<Picture> =
+        traces.iter().map(|traced| args.picture(traced, most, lang, part.as_deref())).collect();
     match file.zip(form) {
-        Some((path, form)) => form::write(path, form, &pictures, &Paper { lang: args.lang, plan: &traces[0].plan })?,
-        None => form::show(&pictures, json)?,
+        Some((path, form)) => form::write(path, form, &pictures, &Paper { lang, plan: &traces[0].plan })?,
+        None => form::show(&pictures, lang, json)?,
     }
     if !json {
         return Ok(());
@@ -157,9 +160,9 @@ impl Args {
         )))
     }
 
-    fn picture(&self, traced: &Traced, most: usize, part: Option<&str>) -> Picture {
+    fn picture(&self, traced: &Traced, most: usize, lang: Lang, part: Option<&str>) -> Picture {
         let view = View {
-            title: headline(&traced.plan, traced.place()) + part.unwrap_or_default(),
+            title: headline(&traced.plan, traced.place(), &lang.words()) + part.unwrap_or_default(),
             from: self.window.map(|window| Seconds(window.from)),
             to: self.window.map(|window| Seconds(window.to)),
             most: Some(most),
@@ -178,7 +181,8 @@ fn keep(traced: &mut Traced, wanted: impl Fn(u32) -> bool) {
 }
 
 /// Two rounds of many, where nobody says which; and what the headline says of it.
-fn few(traces: &mut [Traced], form: Option<Form>) -> Option<String> {
+fn few(traces: &mut [Traced], form: Option<Form>, lang: Lang) -> Option<String> {
+    let words = lang.words();
     let mut all: Vec<&mut Trace> = traces.iter_mut().map(|traced| &mut traced.trace).collect();
-    shown::keep_few(&mut all, form).map(|part| part + " (--all draws all)")
+    shown::keep_few(&mut all, form, &words).map(|part| part + words.get("all_with_flag"))
 }

@@ -7,7 +7,7 @@ use crate::page;
 use crate::shown;
 use anstyle::{AnsiColor, Color, RgbColor, Style};
 use headsaw::draw::terminal::{Line, Part, terminal};
-use headsaw::draw::{COLOURS, Colour, Picture, View, chrome::chrome, html, perfetto::perfetto, svg};
+use headsaw::draw::{COLOURS, Colour, Picture, View, Words, chrome::chrome, html, perfetto::perfetto, svg};
 use headsaw::lower::lower;
 use headsaw::plan::Plan;
 use headsaw::trace::{Source, TraceFile};
@@ -63,18 +63,18 @@ impl Form {
     fn draw(self, pictures: &[Picture], paper: &Paper) -> Vec<u8> {
         match self {
             Form::Html => html::html(&paper.page(pictures)).into_bytes(),
-            Form::Svg => svg::svg(pictures).into_bytes(),
+            Form::Svg => svg::svg(pictures, paper.lang.into()).into_bytes(),
             Form::Chrome => chrome(pictures).into_bytes(),
             Form::Perfetto => perfetto(pictures),
         }
     }
 }
 
-/// What a page says beside its pictures.
+/// What pictures are drawn on.
 #[derive(Debug, Clone, Copy)]
 pub struct Paper<'a> {
-    /// Its language; where nobody says, that of the environment.
-    pub lang: Option<Lang>,
+    /// The language.
+    pub lang: Lang,
     /// The plan that was played or run.
     pub plan: &'a Plan,
 }
@@ -82,8 +82,7 @@ pub struct Paper<'a> {
 impl Paper<'_> {
     fn page(&self, pictures: &[Picture]) -> html::Page {
         let title = pictures.first().map_or_else(String::new, |picture| picture.title.clone());
-        let lang = self.lang.unwrap_or_else(Lang::from_environment);
-        page::page(lang, title, page::timelines(pictures.to_vec()), self.plan)
+        page::page(self.lang, title, page::timelines(pictures.to_vec()), self.plan)
     }
 }
 
@@ -119,35 +118,39 @@ pub fn write_trace(path: &Path, file: &TraceFile) -> Result<(), Failure> {
     let form = Form::of(path)?;
     let program = lower(&file.plan);
     let mut trace = file.clone().into_trace(&program);
-    let part = shown::keep_few(&mut [&mut trace], Some(form));
+    let lang = Lang::or_environment(None);
+    let words = lang.words();
+    let part = shown::keep_few(&mut [&mut trace], Some(form), &words);
     shown::begin_at_zero(&mut trace);
-    let part = part.map(|part| part + " (for all keep a .trace file: headsaw draw --all)");
-    let title = title(file) + &part.unwrap_or_default();
+    let part = part.map(|part| part + words.get("all_with_draw"));
+    let title = title(file, &words) + &part.unwrap_or_default();
     let view = View { title, most: Some(form.most()), ..View::default() };
     let picture = Picture::new(&program, &trace, Some(&file.rounds), view);
-    write(path, form, from_ref(&picture), &Paper { lang: None, plan: &file.plan })
+    write(path, form, from_ref(&picture), &Paper { lang, plan: &file.plan })
 }
 
 /// `SmolLM2 on h100x2: tp 2 × pp 1`.
-fn title(file: &TraceFile) -> String {
+fn title(file: &TraceFile, words: &Words) -> String {
     let place = match &file.source {
         Source::Simulated => file.cluster.as_deref().unwrap_or(crate::cluster::LOCAL),
         Source::Measured { machine } => machine,
     };
-    headline(&file.plan, place)
+    headline(&file.plan, place, words)
 }
 
 /// A plan and where it is.
-pub fn headline(plan: &Plan, place: &str) -> String {
-    let tp = plan.stages.first().map_or(0, |stage| stage.slices.len());
-    format!("{} on {place}: tp {tp} × pp {}", plan.model.name, plan.stages.len())
+pub fn headline(plan: &Plan, place: &str, words: &Words) -> String {
+    let tp = plan.stages.first().map_or(0, |stage| stage.slices.len()).to_string();
+    let pp = plan.stages.len().to_string();
+    words.say("headline", &[("model", &plan.model.name), ("place", place), ("tp", &tp), ("pp", &pp)])
 }
 
 /// Writes pictures, and says what of them is left out.
 pub fn write(path: &Path, form: Form, pictures: &[Picture], paper: &Paper) -> Result<(), Failure> {
     let pictures = limited(pictures, form.most());
     output::write_file(path, |file| file.write_all(&form.draw(&pictures, paper)))?;
-    let left_out: Vec<String> = pictures.iter().filter_map(Picture::omission).collect();
+    let words = Lang::En.words();
+    let left_out: Vec<String> = pictures.iter().filter_map(|picture| picture.omission(&words)).collect();
     let left_out = if left_out.is_empty() { String::new() } else { format!(" ({})", left_out.join(" ")) };
     say(&format!("wrote {}{left_out}\n", path.display()));
     Ok(())
@@ -163,13 +166,13 @@ fn limited(pictures: &[Picture], most: usize) -> Cow<'_, [Picture]> {
 }
 
 /// Shows pictures on the terminal; beside JSON, on the other stream.
-pub fn show(pictures: &[Picture], json: bool) -> Result<(), Failure> {
-    Screen { json }.show(&text(pictures, usize::MAX))
+pub fn show(pictures: &[Picture], lang: Lang, json: bool) -> Result<(), Failure> {
+    Screen { json }.show(&text(pictures, usize::MAX, lang))
 }
 
 /// The same as text, no wider than so many columns.
-pub fn text(pictures: &[Picture], most: usize) -> String {
-    coloured(&terminal(pictures, columns().min(most)))
+pub fn text(pictures: &[Picture], most: usize, lang: Lang) -> String {
+    coloured(&terminal(pictures, columns().min(most), lang.into()))
 }
 
 /// Columns of the terminal; where there is none as many as fit everywhere.

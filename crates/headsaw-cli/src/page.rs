@@ -5,7 +5,7 @@ use crate::forecast::Forecast;
 use crate::form::headline;
 use crate::lang::Lang;
 use crate::output::{self, say};
-use headsaw::draw::html::{self, BARS_MOST, Example, GrainView, Lanes, Name, Page, Timeline, html};
+use headsaw::draw::html::{BARS_MOST, Example, GrainView, Lanes, Name, Page, Timeline, html};
 use headsaw::draw::{Picture, View};
 use headsaw::grain::{Grain, Level};
 use headsaw::plan::Plan;
@@ -22,12 +22,15 @@ pub fn write(path: &Path, page: &Page) -> Result<(), Failure> {
 
 /// A page of some timelines of a plan.
 pub fn page(lang: Lang, title: String, timelines: Vec<Timeline>, plan: &Plan) -> Page {
-    let lang = match lang {
-        Lang::En => html::Lang::En,
-        Lang::Zh => html::Lang::Zh,
-    };
     let example = Example::default();
-    Page { title, lang, timelines, grain: None, example, model: Some(cut_of(plan, example.steps, example.lanes)) }
+    Page {
+        title,
+        lang: lang.into(),
+        timelines,
+        grain: None,
+        example,
+        model: Some(cut_of(plan, example.steps, example.lanes)),
+    }
 }
 
 /// The same with the grain, and with the model's own steps for the sliders.
@@ -53,8 +56,8 @@ pub fn view(title: String, (from, to): (f64, f64)) -> View {
 }
 
 /// `Llama-3.1-8B on h100x8: tp 8 × pp 1`.
-pub fn title(forecast: &Forecast) -> String {
-    headline(&forecast.plan, &forecast.cluster.name)
+pub fn title(forecast: &Forecast, lang: Lang) -> String {
+    headline(&forecast.plan, &forecast.cluster.name, &lang.words())
 }
 
 /// The sliders at a plan's heads, devices and chunk.

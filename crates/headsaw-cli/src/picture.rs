@@ -28,7 +28,7 @@ pub struct PictureArgs {
     /// Draw this part of the time: 0..2ms, 150us..400us [default: all; while generating the round that is timed]
     #[arg(long, value_name = "FROM..TO", help_heading = "Pictures")]
     window: Option<Window>,
-    /// Language of a page [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
+    /// Language of the picture [default: that of LC_ALL, LC_MESSAGES or LANG, else English]
     #[arg(long, value_name = "LANG", help_heading = "Pictures")]
     lang: Option<Lang>,
 }
@@ -80,14 +80,15 @@ impl PictureArgs {
     pub fn draw(&self, forecast: &Forecast, played: Played, json: bool) -> Result<(), Failure> {
         let file = self.output.as_deref().map(|path| (path, Form::of(path).ok()));
         if self.gantt || matches!(file, Some((_, Some(_)))) {
-            let picture = self.picture(forecast, &played);
+            let lang = Lang::or_environment(self.lang);
+            let picture = self.picture(forecast, &played, lang);
             if self.gantt {
                 Screen { json }.show("\n")?;
-                form::show(from_ref(&picture), json)?;
+                form::show(from_ref(&picture), lang, json)?;
             }
             if let Some((path, Some(form))) = file {
                 let pictures = from_ref(&picture);
-                form::write(path, form, pictures, &Paper { lang: self.lang, plan: &forecast.plan })?;
+                form::write(path, form, pictures, &Paper { lang, plan: &forecast.plan })?;
             }
         }
         match file {
@@ -102,10 +103,10 @@ impl PictureArgs {
         file.into_iter().chain(self.gantt.then_some(GANTT_MOST)).max().unwrap_or(0)
     }
 
-    fn picture(&self, forecast: &Forecast, played: &Played) -> Picture {
+    fn picture(&self, forecast: &Forecast, played: &Played, lang: Lang) -> Picture {
         let window = self.window.unwrap_or(Window { from: played.window.0, to: played.window.1 });
         let plan = &forecast.plan;
-        let title = page::title(forecast);
+        let title = page::title(forecast, lang);
         let view = View {
             title,
             from: Some(Seconds(window.from)),

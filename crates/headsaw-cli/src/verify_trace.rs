@@ -2,6 +2,7 @@
 
 use crate::cut::{CutArgs, CutJson};
 use crate::error::Failure;
+use crate::lang::Lang;
 use crate::output::{BOLD, GOOD, grouped, print, print_json, si, styled};
 use crate::table::facts;
 use crate::traced::Traced;
@@ -50,7 +51,7 @@ pub fn act(given: &str, cut: &CutArgs, json: bool) -> Result<(), Failure> {
 }
 
 fn human(traced: &Traced) -> String {
-    let title = crate::form::headline(&traced.plan, traced.place());
+    let title = crate::form::headline(&traced.plan, traced.place(), &Lang::En.words());
     let (how, clocks) = match traced.is_simulated() {
         true => ("simulated", String::new()),
         false => ("measured", format!(" (clocks of two lanes may differ by {})", si(CLOCK_TOLERANCE.0, "s"))),

@@ -49,22 +49,25 @@ fn both_languages_tell_the_same() {
 #[test]
 fn every_figure_has_a_command_that_draws_it() {
     let Some(docs) = docs() else { return };
-    let mut used = Vec::new();
-    for chapter in [chapters(&docs), chapters(&docs.join("zh"))].concat() {
-        let text = fs::read_to_string(&chapter).expect("a chapter");
-        for figure in Outline::of(&text).figures {
-            let file = figure.rsplit('/').next().expect("a name").to_string();
-            let draws = |line: &str| {
-                line.starts_with("$ ") && [" > ", " -o "].iter().any(|to| line.ends_with(&(to.to_string() + &file)))
-            };
-            assert!(text.lines().any(draws), "{}: no command draws {file}", chapter.display());
-            used.push(file);
+    for folder in [docs.clone(), docs.join("zh")] {
+        let mut used = Vec::new();
+        for chapter in chapters(&folder) {
+            let text = fs::read_to_string(&chapter).expect("a chapter");
+            for figure in Outline::of(&text).figures {
+                let file = figure.strip_prefix("img/").expect("beside the chapter").to_string();
+                let draws = |line: &str| {
+                    line.starts_with("$ ") && [" > ", " -o "].iter().any(|to| line.ends_with(&(to.to_string() + &file)))
+                };
+                assert!(text.lines().any(draws), "{}: no command draws {file}", chapter.display());
+                used.push(file);
+            }
         }
-    }
-    let kept = fs::read_dir(docs.join("img")).expect("figures").map(|entry| entry.expect("an entry").file_name());
-    for file in kept.map(|name| name.to_string_lossy().into_owned()) {
-        // A picture of a page is a photograph of a run: it can not be drawn again to the byte.
-        assert!(file.ends_with(".png") || used.contains(&file), "docs/img/{file} is in no chapter");
+        let img = folder.join("img");
+        let kept = fs::read_dir(&img).expect("figures").map(|entry| entry.expect("an entry").file_name());
+        for file in kept.map(|name| name.to_string_lossy().into_owned()) {
+            // A picture of a page is a photograph of a run: it can not be drawn again to the byte.
+            assert!(file.ends_with(".png") || used.contains(&file), "{}/{file} is in no chapter", img.display());
+        }
     }
 }
 
@@ -128,7 +131,7 @@ struct Outline {
     blocks: usize,
     /// Without the language that is asked for.
     commands: Vec<String>,
-    /// Without the folder's way up.
+    /// As they are linked.
     figures: Vec<String>,
 }
 
@@ -136,13 +139,16 @@ impl Outline {
     fn of(page: &str) -> Outline {
         let (blocks, prose) = (blocks(page), prose(page));
         let commands = blocks.lines().filter(|line| line.starts_with("$ "));
-        let plain = |command: &str| command.replace(" --lang en", "").replace(" --lang zh", "");
+        let plain = |command: &str| {
+            let asked = [" --lang en", " --lang zh", " lang=zh"];
+            asked.iter().fold(command.to_string(), |command, lang| command.replace(lang, "")).replace(" -- >", " >")
+        };
         let shown = |link: &String| link.ends_with(".svg");
         Outline {
             headings: prose.lines().filter(|line| line.starts_with('#')).count(),
             blocks: page.lines().filter(|line| line.starts_with("```")).count() / 2,
             commands: commands.map(plain).collect(),
-            figures: links(&prose).into_iter().filter(shown).map(|link| link.replace("../", "")).collect(),
+            figures: links(&prose).into_iter().filter(shown).collect(),
         }
     }
 }

@@ -656,7 +656,7 @@ fn grain_answers_in_the_words_of_the_article() {
     let english = first(&[]);
     assert!(english.starts_with("The grain of a GPU: 2 heads × 3 steps = 6 units a layer, 0.0"), "{english}");
     let chinese = first(&["--lang", "zh"]);
-    assert!(chinese.starts_with("每个 GPU 的粒度: 2 个头 × 3 个阶段 = 6 个单元/层, 每单元 0.0"), "{chinese}");
+    assert!(chinese.starts_with("每个 GPU 的粒度：2 个头 × 3 步 = 每层 6 个单元，每单元 0.0"), "{chinese}");
     let chunked = first(&["--chunk", "2"]);
     assert!(
         chunked.starts_with("The grain of a GPU: 2 heads in 1 chunk of 2 × 3 steps = 3 units a layer"),

@@ -3,7 +3,8 @@
 //! A page's console blocks are run in order in one folder of their own. A line shown must come out, in that order; lines
 //! may be left out, `…` in a line stands for anything, numbers with a point may differ (speeds do; what the book's chapters
 //! foretell does not), digests too as long as equal ones stay equal. `; echo $?` at the end of a command says that it fails,
-//! and its last line how. Figures that a page shows and its commands draw are those of `docs/img`, to the byte.
+//! and its last line how. Figures that a page shows and its commands draw are those of the `img` beside it, to
+//! the byte.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ fn commands_of_the_pages_do_what_they_show() {
                 Err(what) => wrong.push(format!("{name}:{}: $ {}\n{what}", example.line, example.command)),
             }
         }
-        wrong.extend(figures(&text).filter_map(|figure| other_than_drawn(&root, &folder, figure)));
+        wrong.extend(figures(&text).filter_map(|figure| other_than_drawn(&page, &folder, figure)));
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
     assert!(shown > 12, "only {shown} commands found");
@@ -294,16 +295,16 @@ fn figures(page: &str) -> impl Iterator<Item = &str> {
     page.split("img/").skip(1).filter_map(|rest| rest.split_once(".svg)")).map(|(name, _)| name)
 }
 
-/// What is wrong where the commands of a page have drawn a figure that is not the one in `docs/img`;
+/// What is wrong where the commands of a page have drawn a figure that is not the one in `img` beside the page;
 /// `HEADSAW_FIGURES=update` puts it there.
-fn other_than_drawn(root: &Path, folder: &Path, figure: &str) -> Option<String> {
+fn other_than_drawn(page: &Path, folder: &Path, figure: &str) -> Option<String> {
     let drawn = fs::read_to_string(folder.join(figure).with_extension("svg")).ok()?;
-    let kept = root.join("docs/img").join(figure).with_extension("svg");
+    let kept = page.with_file_name("img").join(figure).with_extension("svg");
     if std::env::var("HEADSAW_FIGURES").is_ok_and(|what| what == "update") {
-        fs::write(&kept, &drawn).expect("docs/img");
+        fs::write(&kept, &drawn).expect("a folder of figures");
     }
     let same = fs::read_to_string(&kept).is_ok_and(|kept| kept == drawn);
-    (!same).then(|| format!("docs/img/{figure}.svg is not what is drawn now; HEADSAW_FIGURES=update writes it"))
+    (!same).then(|| format!("{} is not what is drawn now; HEADSAW_FIGURES=update writes it", kept.display()))
 }
 
 /// README.md and all pages of docs/, in both languages; README.zh-CN.md has the same code blocks (`tidy.rs` of the library).

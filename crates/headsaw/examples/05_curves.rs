@@ -1,6 +1,7 @@
 //! Curves of the grain: `cargo run -q -p headsaw --example 05_curves -- heads` draws how long attention takes by heads on a
-//! device, `-- slots` what overlapping gains by units in flight.
+//! device, `-- slots` what overlapping gains by units in flight; with `lang=zh` in Chinese.
 
+use headsaw::draw::Lang;
 use headsaw::draw::chart::{Chart, Line, Unit, svg};
 use headsaw::grain::{LOSS, Question, grain};
 use headsaw::plan::{CutRequest, Exchange, Flow, HeadSteps, Order, Overlap, Plan, cut};
@@ -14,11 +15,11 @@ mod eight;
 use eight::{Case, EXAMPLE, THREE, TWO};
 
 fn main() {
-    let what = std::env::args().nth(1).unwrap_or_default();
+    let what = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     match answer(&what) {
         Some(drawn) => print!("{drawn}"),
         None => {
-            eprintln!("error: {what}: expected heads or slots");
+            eprintln!("error: {what}: expected heads or slots, and lang=zh or nothing");
             std::process::exit(2);
         }
     }
@@ -26,28 +27,40 @@ fn main() {
 
 /// The picture of that name.
 pub fn answer(what: &str) -> Option<String> {
-    match what {
-        "heads" => Some(svg(&heads())),
-        "slots" => Some(svg(&slots())),
+    let lang = if what.ends_with(" lang=zh") { Lang::Zh } else { Lang::En };
+    match what.trim_end_matches(" lang=zh") {
+        "heads" => Some(svg(&heads(lang), lang)),
+        "slots" => Some(svg(&slots(lang), lang)),
         _ => None,
     }
 }
 
 /// Attention of a layer of Llama-3.1-70B on an H100, for prompts of three lengths and a token after 8,192.
-fn heads() -> Chart {
+fn heads(lang: Lang) -> Chart {
+    let [title, x, y, cached, few, some, many] = match lang {
+        Lang::En => [
+            "Llama-3.1-70B on H100: how many heads fill a GPU",
+            "heads on a device",
+            "attention of one layer",
+            "1 token, 8,192 cached",
+            "512 tokens",
+            "2,048 tokens",
+            "8,192 tokens",
+        ],
+        Lang::Zh => [
+            "Llama-3.1-70B，H100：多少个头才能装满一块 GPU",
+            "每个设备的头数",
+            "一层注意力的耗时",
+            "1 个 token，已缓存 8192 个",
+            "512 个 token",
+            "2048 个 token",
+            "8192 个 token",
+        ],
+    };
     let line = |(name, tokens, past): (&str, u32, u32)| Line { name: name.into(), points: attention(tokens, past) };
-    let loads = [
-        ("1 token, 8,192 cached", 1, 8192),
-        ("512 tokens", 512, 0),
-        ("2,048 tokens", 2048, 0),
-        ("8,192 tokens", 8192, 0),
-    ];
-    Chart {
-        title: "Llama-3.1-70B on H100: how many heads fill a GPU".into(),
-        x: "heads on a device".into(),
-        y: ("attention of one layer".into(), Unit::Seconds),
-        lines: loads.into_iter().map(line).collect(),
-    }
+    let loads = [(cached, 1, 8192), (few, 512, 0), (some, 2048, 0), (many, 8192, 0)];
+    let lines = loads.into_iter().map(line).collect();
+    Chart { title: title.into(), x: x.into(), y: (y.into(), Unit::Seconds), lines }
 }
 
 /// Heads, and seconds of their attention.
@@ -73,25 +86,37 @@ fn plan(context: u32) -> Plan {
 }
 
 /// Slots one after the other ÷ slots overlapped, by heads.
-fn slots() -> Chart {
+fn slots(lang: Lang) -> Chart {
     let gain = |lanes, times: [f64; 3], heads: u32| {
         let serial = f64::from(heads) * times.iter().sum::<f64>();
         (f64::from(heads), serial / Case { heads, devices: 1, lanes, ..EXAMPLE }.seconds(times))
     };
-    let line = |(name, lanes, times): (&str, _, _)| {
+    let line = |(name, lanes, times): (String, _, _)| {
         let sizes = (0..7).map(|power| gain(lanes, times, 1 << power));
-        Line { name: name.into(), points: sizes.collect() }
+        Line { name, points: sizes.collect() }
     };
-    let lines = [
-        ("equal steps, three lanes", THREE, [1.0; 3]),
-        ("equal steps, two lanes", TWO, [1.0; 3]),
-        ("3 : 0.5 : 1, three lanes", THREE, [3.0, 0.5, 1.0]),
-        ("3 : 0.5 : 1, two lanes", TWO, [3.0, 0.5, 1.0]),
-    ];
-    Chart {
-        title: "What overlapping steps gains".into(),
-        x: "units in flight: heads on a device × micro-batches".into(),
-        y: ("times as fast as one after the other".into(), Unit::Times),
-        lines: lines.into_iter().map(line).collect(),
-    }
+    let [title, x, y, equal, real, three, two] = match lang {
+        Lang::En => [
+            "What overlapping steps gains",
+            "units in flight: heads on a device × micro-batches",
+            "times as fast as one after the other",
+            "equal steps, ",
+            "3 : 0.5 : 1, ",
+            "three lanes",
+            "two lanes",
+        ],
+        Lang::Zh => [
+            "各步重叠能快多少",
+            "在途的头次：每个设备的头数 × 微批次数",
+            "速度是逐个执行的多少倍",
+            "各步等长，",
+            "3 : 0.5 : 1，",
+            "三条通道",
+            "两条通道",
+        ],
+    };
+    let steps = [(equal, [1.0; 3]), (real, [3.0, 0.5, 1.0])];
+    let named = |(name, times)| [(three, THREE), (two, TWO)].map(|(on, lanes)| (format!("{name}{on}"), lanes, times));
+    let lines = steps.into_iter().flat_map(named).map(line).collect();
+    Chart { title: title.into(), x: x.into(), y: (y.into(), Unit::Times), lines }
 }

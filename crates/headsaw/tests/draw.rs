@@ -5,7 +5,7 @@ mod shared;
 
 use headsaw::cost::Load;
 use headsaw::draw::terminal::{plain, terminal};
-use headsaw::draw::{Picture, Reading, View, chrome::chrome, perfetto::perfetto, svg, svg::svg};
+use headsaw::draw::{Lang, Picture, Reading, View, Words, chrome::chrome, perfetto::perfetto, svg, svg::svg};
 use headsaw::lower::lower;
 use headsaw::plan::{Overlap, Plan};
 use headsaw::simulate::{Rounds, simulate};
@@ -18,6 +18,7 @@ use shared::eight::{Case, EXAMPLE, PerHead, TWO};
 use shared::plans::any_units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice::from_ref;
+use unicode_width::UnicodeWidthStr;
 
 /// A head of a step takes a millisecond, which is a slot.
 const MILLISECONDS: [f64; 3] = [1e-3; 3];
@@ -31,10 +32,16 @@ fn example(lanes: [u32; 3]) -> Picture {
     picture
 }
 
+/// With a Chinese headline.
+fn in_chinese(picture: Picture) -> Picture {
+    Picture { title: "8 个头，4 个设备，每个头 3 步".into(), ..picture }
+}
+
 #[test]
 fn the_example_in_a_terminal() {
-    insta::assert_snapshot!("terminal_three_lanes", plain(&terminal(&[example([0, 1, 2])], 80)));
-    insta::assert_snapshot!("terminal_two_lanes", plain(&terminal(&[example(TWO)], 80)));
+    insta::assert_snapshot!("terminal_three_lanes", plain(&terminal(&[example([0, 1, 2])], 80, Lang::En)));
+    insta::assert_snapshot!("terminal_two_lanes", plain(&terminal(&[example(TWO)], 80, Lang::En)));
+    insta::assert_snapshot!("terminal_two_lanes_zh", plain(&terminal(&[in_chinese(example(TWO))], 80, Lang::Zh)));
 }
 
 #[test]
@@ -42,16 +49,19 @@ fn no_line_is_wider_than_the_terminal() {
     for width in [40, 57, 80, 120] {
         let mut pictures = beside();
         pictures[1].title = "a model with a long name on a machine with a longer one: tp 4 × pp 1".into();
-        for line in plain(&terminal(&pictures, width)).lines() {
-            assert!(line.chars().count() <= width, "{width}: {line}");
+        for lang in [Lang::En, Lang::Zh] {
+            for line in plain(&terminal(&pictures, width, lang)).lines() {
+                assert!(line.width() <= width, "{width}: {line}");
+            }
         }
     }
 }
 
 #[test]
 fn the_example_as_svg() {
-    insta::assert_snapshot!("svg_three_lanes", svg(&[example([0, 1, 2])]));
-    insta::assert_snapshot!("svg_two_lanes", svg(&[example(TWO)]));
+    insta::assert_snapshot!("svg_three_lanes", svg(&[example([0, 1, 2])], Lang::En));
+    insta::assert_snapshot!("svg_two_lanes", svg(&[example(TWO)], Lang::En));
+    insta::assert_snapshot!("svg_two_lanes_zh", svg(&[in_chinese(example(TWO))], Lang::Zh));
 }
 
 #[test]
@@ -81,8 +91,9 @@ fn beside() -> [Picture; 2] {
 #[test]
 fn pictures_below_each_other_have_one_scale() {
     let pictures = beside();
-    insta::assert_snapshot!("terminal_beside", plain(&terminal(&pictures, 80)));
-    let drawn = svg(&pictures);
+    insta::assert_snapshot!("terminal_beside", plain(&terminal(&pictures, 80, Lang::En)));
+    insta::assert_snapshot!("terminal_beside_zh", plain(&terminal(&pictures, 80, Lang::Zh)));
+    let drawn = svg(&pictures, Lang::En);
     sound_svg(&drawn).unwrap();
     for says in ["Predicted: 4 slots", "Measured on a machine: 6.00 ms"] {
         assert!(drawn.contains(says), "{says}");
@@ -126,7 +137,10 @@ fn a_window_leaves_out_what_is_outside() {
     let picture = Picture::new(&program, &trace, Some(&rounds), view);
     assert_eq!(picture.bars.iter().filter(|bar| picture.inside(bar).is_some()).count(), 8, "two lanes of four devices");
     assert_eq!(picture.left_out + picture.bars.len(), trace.spans.len());
-    assert!(picture.left_out > 0 && picture.omission().unwrap().starts_with("Shown: 1.20 ms to 1.80 ms"));
+    assert!(
+        picture.left_out > 0
+            && picture.omission(&Words::of(Lang::En)).unwrap().starts_with("Shown: 1.20 ms to 1.80 ms")
+    );
 }
 
 /// Many layers: an SVG shows the beginning and says so, the other forms show all.
@@ -136,7 +150,7 @@ fn long_traces_are_cut_and_say_so() {
         Case { heads: 40, devices: 6, micros: 5, overlap: Overlap::Tokens, ..EXAMPLE }.played([1e-6, 2e-6, 1e-6]);
     let picture = Picture::new(&program, &trace, Some(&rounds), View::default());
     assert!(picture.bars.len() > svg::BARS_MOST);
-    let drawn = svg(from_ref(&picture));
+    let drawn = svg(from_ref(&picture), Lang::En);
     assert!(drawn.matches("<rect class=\"").count() <= svg::BARS_MOST + 40);
     assert!(drawn.contains("actions outside are left out"), "{}", &drawn[drawn.len() - 600..]);
     assert_eq!(chrome(from_ref(&picture)).matches("\"ph\":\"X\"").count(), trace.spans.len());
@@ -156,11 +170,13 @@ proptest! {
         prop_assert_eq!(picture.bars.len(), trace.spans.len());
         prop_assert!((picture.bubble() - trace.occupancy().bubble).abs() < 1e-9);
         sound_json(&chrome(from_ref(&picture)), &trace)?;
-        sound_svg(&svg(from_ref(&picture)))?;
         Decoded::of(&perfetto(from_ref(&picture))).sound(&picture)?;
-        for line in terminal(from_ref(&picture), width) {
-            let long = line.iter().map(|piece| piece.text.chars().count()).sum::<usize>();
-            prop_assert!(long <= width.max(60), "{} of {}", long, width);
+        for lang in [Lang::En, Lang::Zh] {
+            sound_svg(&svg(from_ref(&picture), lang))?;
+            for line in terminal(from_ref(&picture), width, lang) {
+                let long = line.iter().map(|piece| piece.text.width()).sum::<usize>();
+                prop_assert!(long <= width.max(60), "{} of {}", long, width);
+            }
         }
     }
 
@@ -170,8 +186,8 @@ proptest! {
         let slot = slots.then_some(Seconds(1.0));
         let view = View { from: Some(Seconds(from)), to: Some(Seconds(from + length)), slot, ..View::default() };
         let picture = Picture::new(&program, &trace, None, view);
-        sound_svg(&svg(from_ref(&picture)))?;
-        prop_assert!(!terminal(from_ref(&picture), 80).is_empty() && (0.0..=1.0).contains(&picture.bubble()));
+        sound_svg(&svg(from_ref(&picture), Lang::En))?;
+        prop_assert!(!terminal(from_ref(&picture), 80, Lang::En).is_empty() && (0.0..=1.0).contains(&picture.bubble()));
     }
 }
 
@@ -221,7 +237,7 @@ fn sound_svg(text: &str) -> Result<(), TestCaseError> {
     }
     for node in page.descendants().filter(|node| node.has_tag_name("text")) {
         let class = node.attribute("class").unwrap();
-        let long = node.text().unwrap_or("").chars().count() as f64 * if class.contains("small") { 6.8 } else { 7.8 };
+        let long = node.text().unwrap_or("").width() as f64 * if class.contains("small") { 6.8 } else { 7.8 };
         let middle = class.contains("middle") || class.starts_with("in");
         let start = number(&node, "x") - if middle { long / 2.0 } else { 0.0 };
         prop_assert!(start >= 0.0 && start + long <= 640.0, "{:?} {:?}", node, node.text());
@@ -329,7 +345,7 @@ impl Decoded {
         prop_assert_eq!(self.slices.len(), picture.bars.len());
         let mut until: BTreeMap<u64, u64> = BTreeMap::new();
         for (Slice { track, name, start, end, .. }, bar) in self.slices.iter().zip(&picture.bars) {
-            prop_assert!(self.tracks.contains_key(track) && start <= end && *name == bar.label());
+            prop_assert!(self.tracks.contains_key(track) && start <= end && *name == bar.label(&Words::of(Lang::En)));
             let before = until.insert(*track, *end).unwrap_or(0);
             prop_assert!(before <= *start, "{} {} {}", name, before, start);
         }

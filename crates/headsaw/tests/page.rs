@@ -5,9 +5,9 @@
 mod shared;
 
 use headsaw::draw::html::{
-    Cell, Column, CurveView, Example, GrainView, Lanes, Lang, Name, Number, Page, PointView, Sheet, Timeline, html,
+    Cell, Column, CurveView, Example, GrainView, Lanes, Name, Number, Page, PointView, Sheet, Timeline, html,
 };
-use headsaw::draw::{Picture, View};
+use headsaw::draw::{Lang, Picture, View};
 use headsaw::plan::Overlap;
 use headsaw::trace::Source;
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! What the pages and pictures of the repository say, held against the library. In the published crate there are none.
 #![allow(clippy::duplicate_mod)] // two example programs play the same example
 
+use headsaw::draw::Lang;
 use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
 use headsaw::program::{Gathered, Op, Program};
@@ -48,7 +49,9 @@ fn the_book_shows_what_its_example_programs_print() {
             let text = if name.ends_with(".md") { page(&name).unwrap() } else { continue };
             for (command, lines) in commands(&text) {
                 shown += 1;
-                wrong.extend(other(&root, command, &lines).map(|what| format!("{name}: $ {command}\n{what}")));
+                wrong.extend(
+                    other(&root.join(folder), command, &lines).map(|what| format!("{name}: $ {command}\n{what}")),
+                );
             }
         }
     }
@@ -76,18 +79,18 @@ fn commands(page: &str) -> Vec<(&str, Vec<&str>)> {
     found
 }
 
-/// What is wrong with a command that a page shows.
-fn other(root: &Path, command: &str, shown: &[&str]) -> Option<String> {
+/// What is wrong with a command that a page of a folder shows.
+fn other(folder: &Path, command: &str, shown: &[&str]) -> Option<String> {
     let (program, file) = command.split_once(" > ").map_or((command, None), |(program, file)| (program, Some(file)));
     let (name, args) = program.split_once(" -- ").unwrap_or((program, ""));
     let printed = match name {
-        "01_eight_heads" => eight_heads::svg(),
+        "01_eight_heads" => eight_heads::svg(if args == "lang=zh" { Lang::Zh } else { Lang::En }),
         "04_slots" => slots::answer(&args.split(' ').collect::<Vec<_>>()).unwrap_or_else(|e| e),
         "05_curves" => curves::answer(args).unwrap_or_default(),
         _ => return Some("no such example".into()),
     };
     if let Some(file) = file {
-        return other_figure(&root.join("docs/img").join(file), &printed);
+        return other_figure(&folder.join("img").join(file), &printed);
     }
     let mut rest = printed.lines().map(str::trim_end);
     let missing =
@@ -107,7 +110,11 @@ fn other_figure(kept: &Path, drawn: &str) -> Option<String> {
 #[test]
 fn the_picture_is_what_the_example_draws() {
     let Some(picture) = page("docs/img/eight-heads.svg") else { return };
-    assert_eq!(picture, eight_heads::svg(), "cargo run -p headsaw --example 01_eight_heads > docs/img/eight-heads.svg");
+    assert_eq!(
+        picture,
+        eight_heads::svg(Lang::En),
+        "cargo run -p headsaw --example 01_eight_heads > docs/img/eight-heads.svg"
+    );
     for said in ["2 × 3 = 6 slots", "2 + 3 − 1 = 4 slots", "Idle: 6 of 12", "head 8", "<title", "<desc"] {
         assert!(picture.contains(said), "{said}");
     }

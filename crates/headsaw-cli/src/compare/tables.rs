@@ -1,6 +1,7 @@
 //! A comparison in tables.
 
 use super::steps;
+use crate::lang::Lang;
 use crate::output::{BOLD, counted, grouped, si, styled};
 use crate::table::{Table, facts};
 use crate::traced::Traced;
@@ -16,7 +17,7 @@ const ROWS_MOST: usize = 48;
 pub fn human(traces: &Pair<Traced>, comparison: &Comparison, whole: &Pair<Figures>) -> String {
     let names = traces.map(|traced| short(&traced.name));
     let [one, other] = labels(traces);
-    let title = crate::form::headline(&traces.measured.plan, traces.measured.place());
+    let title = crate::form::headline(&traces.measured.plan, traces.measured.place(), &Lang::En.words());
     let who = |traced: &Traced, name: &str| {
         let how = if traced.is_simulated() { "for" } else { "measured on" };
         format!("{name}, {how} {}", short(traced.place()))

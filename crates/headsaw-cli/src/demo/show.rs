@@ -2,9 +2,10 @@
 
 use super::example::Example;
 use super::stage::{Ran, Stage};
-use super::words::Words;
+use super::words::{self, Words};
 use super::{EVEN, STEPS, Slots};
 use crate::form;
+use crate::lang::Lang;
 use crate::output::{BAD, BOLD, GOOD, si, styled};
 use crate::table::{Table, facts};
 use headsaw::draw::Picture;
@@ -25,13 +26,14 @@ pub fn opening(stage: &Stage, each: u32, slots: Slots) -> String {
         styled(BOLD, &(words.opening)(spec.layers, spec.heads, &size)),
         (words.heads)(spec.heads, EVEN, each),
         (words.steps)(each, STEPS, slots.serial),
-        slots_table(words, each, slots),
+        slots_table(stage.lang, each, slots),
         (words.slots)(each, STEPS, slots.serial, slots.pipelined, 100.0 * bubble(slots, each)),
     )
 }
 
 /// The 3 steps of each head in their slots: step `s` of head `h` in slot `h + s`.
-fn slots_table(words: &Words, heads: u32, slots: Slots) -> String {
+fn slots_table(lang: Lang, heads: u32, slots: Slots) -> String {
+    let words = words::of(lang);
     let headings: Vec<String> = (1..=slots.pipelined).map(|slot| format!("<{}", (words.slot)(slot))).collect();
     let mut columns = vec!["<"];
     columns.extend(headings.iter().map(String::as_str));
@@ -41,7 +43,7 @@ fn slots_table(words: &Words, heads: u32, slots: Slots) -> String {
             Some(head) if head < heads => (words.head)(head + 1),
             _ => "·".into(),
         };
-        table.row(std::iter::once(name.to_string()).chain((0..slots.pipelined).map(cell)).collect());
+        table.row(std::iter::once(lang.step(name)).chain((0..slots.pipelined).map(cell)).collect());
     }
     table.show()
 }
@@ -87,9 +89,9 @@ pub fn example(stage: &Stage, example: &Example, slots: Slots) -> String {
     let pictures = [&example.layer.predicted, &example.layer.measured].map(of_first_device);
     format!(
         "{}\n{}\n{}{}\n{}\n{}{}\n",
-        dense(&form::text(&pictures, COLUMNS)),
+        dense(&form::text(&pictures, COLUMNS, stage.lang)),
         styled(BOLD, &(words.predicted)(example.tokens, example.rounds)),
-        steps(words, example),
+        steps(stage, example),
         words.calibrate,
         styled(BOLD, words.gains),
         speedups(words, &example.grain.speedups, slots, example.rounds),
@@ -110,7 +112,8 @@ fn of_first_device(picture: &Picture) -> Picture {
 }
 
 /// The steps of heads, exchanges, all else, and the whole passage.
-fn steps(words: &Words, example: &Example) -> String {
+fn steps(stage: &Stage, example: &Example) -> String {
+    let words = stage.words;
     let mut table = Table::new(&words.columns);
     let mut row = |name: &str, pair: Pair<f64>| {
         let error = pair.error().map_or("–".into(), |error| format!("{:+.0} %", 100.0 * error));
@@ -118,7 +121,7 @@ fn steps(words: &Words, example: &Example) -> String {
     };
     let named = |name: &str| ["project", "attend", "merge", "exchange"].contains(&name);
     let (named, rest): (Vec<_>, Vec<_>) = example.steps().into_iter().partition(|(name, _)| named(name));
-    named.into_iter().for_each(|(name, pair)| row(name, pair));
+    named.into_iter().for_each(|(name, pair)| row(&stage.lang.step(name), pair));
     let sum = |side: fn(&Pair<f64>) -> f64| rest.iter().map(|(_, pair)| side(pair)).sum();
     row(words.rest, Pair { predicted: sum(|pair| pair.predicted), measured: sum(|pair| pair.measured) });
     row(words.passage, example.times());
@@ -151,15 +154,13 @@ fn why(words: &Words, example: &Example) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::words;
     use super::*;
-    use crate::lang::Lang;
 
     #[test]
     fn two_heads_of_three_steps_take_four_slots() {
         let slots = Slots { serial: 2 * STEPS, pipelined: 2 + STEPS - 1 };
         assert_eq!(bubble(slots, 2), 0.5);
-        let text = anstream::adapter::strip_str(&slots_table(words::of(Lang::En), 2, slots)).to_string();
+        let text = anstream::adapter::strip_str(&slots_table(Lang::En, 2, slots)).to_string();
         assert!(text.contains("project  head 1  head 2  ·       ·"), "{text}");
         assert!(text.contains("merge    ·       ·       head 1  head 2"), "{text}");
     }

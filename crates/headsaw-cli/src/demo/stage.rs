@@ -64,7 +64,7 @@ impl<'a> Stage<'a> {
                 args.tokens
             )));
         }
-        let lang = args.lang.unwrap_or_else(Lang::from_environment);
+        let lang = Lang::or_environment(args.lang);
         Ok(Stage { args, model, tokenizer, prompt, lang, words: words::of(lang), screen: Screen { json } })
     }
 

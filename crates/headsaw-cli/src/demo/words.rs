@@ -133,9 +133,9 @@ const CHINESE: Words = Words {
     },
     steps: |heads, steps, units| {
         format!(
-            "按步切：一个头分 {steps} 步：project（Q、K、V 与旋转位置编码）、attend（打分、\n\
-             softmax、对 V 加权求和）、merge（输出投影中属于该头的部分）。每个设备每层\n\
-             {heads} 个头 × {steps} 步 = {units} 个工作单元。每步一条通道时："
+            "按步切：一个头分 {steps} 步：投影（project：Q、K、V 与旋转位置编码）、注意力（attend：\n\
+             打分、softmax、对 V 加权求和）、合并（merge：输出投影中属于该头的部分）。每个\n\
+             设备每层 {heads} 个头 × {steps} 步 = {units} 个工作单元。每步一条通道时："
         )
     },
     slot: |slot| format!("时间片 {slot}"),
@@ -152,7 +152,7 @@ const CHINESE: Words = Words {
     same: "无论怎么切，每一位都相同。",
     different: "结果不一致：这不应该发生，请报告。",
     layer: |_| "设备 0 上的一层（图中的头 0、1 即上面的头 1、2）".into(),
-    predicted: |tokens, rounds| format!("读入 {tokens} 个词元，所有通道之和；实测取 {rounds} 轮中最快的一轮"),
+    predicted: |tokens, rounds| format!("读入 {tokens} 个 token，所有通道之和；实测取 {rounds} 轮中最快的一轮"),
     columns: ["<步", "预测", "实测", "误差"],
     rest: "其余",
     passage: "从开始到结束",

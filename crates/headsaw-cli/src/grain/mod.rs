@@ -120,7 +120,7 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
 
 /// On the terminal or for scripts, and as a page where one was asked for.
 fn show(args: &Args, json: bool, forecast: &Forecast, grain: &Grain) -> Result<(), Failure> {
-    let lang = args.lang.unwrap_or_else(Lang::from_environment);
+    let lang = Lang::or_environment(args.lang);
     if json {
         print_json(&report(forecast, grain, args.loss.0))?;
     } else {
@@ -128,7 +128,7 @@ fn show(args: &Args, json: bool, forecast: &Forecast, grain: &Grain) -> Result<(
     }
     let Some(path) = &args.output else { return Ok(()) };
     let teller = Teller::new(words::of(lang), forecast, grain, args.loss.0);
-    let title = web::title(forecast);
+    let title = web::title(forecast, lang);
     let played = forecast.play()?;
     let view = web::view(title.clone(), played.window);
     let picture = Picture::new(&played.program, &played.trace, Some(&forecast.rounds), view);

@@ -98,7 +98,7 @@ impl<'a> Teller<'a> {
 
     fn name(&self, level: &Level) -> String {
         match &level.step {
-            Some(step) => format!("  {}", step.replace("score+softmax+context", "attend")),
+            Some(step) => format!("  {}", self.words.lang.step(&step.replace("score+softmax+context", "attend"))),
             None => (self.words.level)(level.level).into(),
         }
     }
@@ -156,12 +156,8 @@ impl<'a> Teller<'a> {
         let times = |speedup: f64| format!("{speedup:.2} ×");
         let bubble = (words.bubble)(&percent(self.grain.bubble));
         let slots_of = |count: u32| (words.slots)(slots.serial, count);
-        row(ideal, times(speedups.ideal), format!("{}; {bubble}", slots_of(slots.pipelined)));
-        row(
-            on_lanes,
-            times(speedups.on_lanes),
-            format!("{}, {}", slots_of(slots.on_lanes), (words.lanes)(slots.lanes)),
-        );
+        row(ideal, times(speedups.ideal), slots_of(slots.pipelined) + &bubble);
+        row(on_lanes, times(speedups.on_lanes), slots_of(slots.on_lanes) + &(words.lanes)(slots.lanes));
         row(real, times(speedups.with_real_steps), words.real.into());
         row(words.uncut[0], times(speedups.against_uncut), words.uncut[1].into());
         if let Some(speedup) = speedups.against_shared {

@@ -52,6 +52,8 @@ pub struct Price {
 
 /// All sentences.
 pub struct Words {
+    /// Whose they are.
+    pub lang: Lang,
     /// The answer in a sentence.
     pub first: fn(First) -> String,
     /// The verdict in a word.
@@ -78,13 +80,13 @@ pub struct Words {
     pub number_names: [&'static str; 4],
     /// Units, slots one by one, slots overlapped.
     pub slots: fn(u32, u32) -> String,
-    /// Lanes.
+    /// Behind the slots: lanes.
     pub lanes: fn(u32) -> String,
     /// Seconds of units alone.
     pub real: &'static str,
     /// Not measured.
     pub not_measured: &'static str,
-    /// The bubble in percent.
+    /// Behind the slots: the bubble in percent.
     pub bubble: fn(&str) -> String,
     /// The heading of the verdict.
     pub verdict: &'static str,
@@ -163,6 +165,7 @@ fn gpu_or(gpu: Gpu, one: &'static str, other: &'static str) -> &'static str {
 }
 
 const ENGLISH: Words = Words {
+    lang: Lang::En,
     first: |First { gpu, heads, chunks, steps, units, milliseconds, word, why }| {
         let chunked =
             chunks.map_or(String::new(), |(count, size)| format!(" in {} of {size}", counted(count.into(), "chunk")));
@@ -207,10 +210,10 @@ const ENGLISH: Words = Words {
         "measured",
     ],
     slots: |serial, slots| format!("{} instead of {serial}", counted(slots.into(), "slot")),
-    lanes: |lanes| format!("on {}", counted(lanes.into(), "lane")),
+    lanes: |lanes| format!(", on {}", counted(lanes.into(), "lane")),
     real: "of these heads' time one after another",
     not_measured: "not run",
-    bubble: |percent| format!("bubble {percent} (idle ÷ total lane-slots)"),
+    bubble: |percent| format!("; bubble {percent} (idle ÷ total lane-slots)"),
     verdict: "Verdict",
     judged: |gpu, heads, load, word| {
         let (heads, at) = (counted(heads.into(), "head"), gpu_or(gpu, "a GPU", "a device"));
@@ -243,9 +246,9 @@ const ENGLISH: Words = Words {
     memory: |intensity, balance| {
         format!("a layer does {intensity} FLOP a byte: below {balance} the memory is the limit, not the tensor cores")
     },
-    faster_with: |tp, times| format!("tp {tp} would be as efficient and {times} × as fast"),
+    faster_with: |tp, times| format!("with tp {tp} it would be as efficient and {times} × as fast"),
     faster_than: |tp, times| format!("still {times} × as fast as tp {tp}"),
-    slower_than: |tp, times| format!("tp {tp} is {times} × as fast"),
+    slower_than: |tp, times| format!("with tp {tp} it is {times} × as fast"),
     chunk_fine: |chunk, smallest, lost| {
         format!("chunks of {} lose {lost}; {smallest} at a time would do", counted(chunk.into(), "head"))
     },
@@ -346,11 +349,12 @@ const ENGLISH: Words = Words {
 };
 
 const CHINESE: Words = Words {
+    lang: Lang::Zh,
     first: |First { gpu, heads, chunks, steps, units, milliseconds, word, why }| {
-        let chunked = chunks.map_or(String::new(), |(count, size)| format!(" ({count} 块, 每块 {size} 个)"));
+        let chunked = chunks.map_or(String::new(), |(count, size)| format!("（{count} 块，每块 {size} 个）"));
         format!(
-            "每个 {}的粒度: {heads} 个头{chunked} × {steps} 个阶段 = {units} 个单元/层, 每单元 {milliseconds} ms; {word}, 因为 {why}。",
-            gpu_or(gpu, "GPU ", "设备"),
+            "{}的粒度：{heads} 个头{chunked} × {steps} 步 = 每层 {units} 个单元，每单元 {milliseconds} ms；{word}：{why}。",
+            gpu_or(gpu, "每个 GPU ", "每个设备"),
         )
     },
     word: |word| match word {
@@ -377,10 +381,10 @@ const CHINESE: Words = Words {
     numbers: "各步重叠能快多少",
     number_names: ["各步等长，各有通道", "各步等长，本设备的通道", "本模型的真实步长", "实测"],
     slots: |serial, slots| format!("{slots} 个时间片，而不是 {serial} 个"),
-    lanes: |lanes| format!("{lanes} 条通道"),
+    lanes: |lanes| format!("，{lanes} 条通道"),
     real: "相对这些头逐个计算",
     not_measured: "未运行",
-    bubble: |percent| format!("气泡 {percent}（空闲 ÷ 全部通道时间片）"),
+    bubble: |percent| format!("；气泡 {percent}（空闲 ÷ 全部通道时间片）"),
     verdict: "结论",
     judged: |gpu, heads, load, word| {
         let at = gpu_or(gpu, "每个 GPU", "每个设备");
@@ -392,7 +396,7 @@ const CHINESE: Words = Words {
         format!("{at} {heads} 个头{word}（{load}）。")
     },
     one_as_long: |heads, all| {
-        format!("1 个头的注意力与{} {heads} 个头的耗时相同（相差不到四分之一）", if all { "全部" } else { "" })
+        format!("{}{heads} 个头的注意力与 1 个头的耗时相同（相差不到四分之一）", if all { "全部 " } else { "" })
     },
     below: |gpu, heads, smallest, lost, allowed| {
         format!(

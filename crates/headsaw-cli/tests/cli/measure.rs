@@ -76,7 +76,7 @@ fn grain_writes_the_page_that_it_tells() {
     let path = folder("grain_page").join("grain.html").display().to_string();
     let ran = headsaw(&["grain", "eight-heads", "--cluster", "h100x4", "--lang", "en", "-o", &path]);
     assert_eq!((ran.code, ran.err), (0, format!("wrote {path}\n")));
-    let page = std::fs::read_to_string(&path).unwrap();
+    let page = std::fs::read_to_string(&path).unwrap().replace('\u{a0}', " ");
     let first = ran.out.lines().next().unwrap();
     for said in [first, "<h2 id=\"timelines-title\">", "class=\"curves\"", "project", "<h3>Verdict</h3>"] {
         assert!(page.contains(said), "{said}");

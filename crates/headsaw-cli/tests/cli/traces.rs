@@ -160,7 +160,10 @@ fn pictures_are_drawn_by_the_ending_of_the_file() {
     let spans = chrome["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
     assert_eq!(spans.count(), 219);
     let page = String::from_utf8(draw("a.html", &["--lang", "zh"]).1).unwrap();
-    assert!(page.contains("<html lang=\"zh-CN\">") && page.contains("eight heads on h100x4"), "{page}");
+    assert!(page.contains("<html lang=\"zh-CN\">") && page.contains("eight heads，h100x4"), "{page}");
+    let (ran, svg) = draw("b.svg", &["--gantt", "--lang", "zh"]);
+    assert!(ran.out.contains("P== 投影 project") && ran.out.contains("设备 3  通道 0"), "{}", ran.out);
+    assert!(String::from_utf8(svg).unwrap().contains("注意力，头 7"));
     let (all, (ran, part)) = (draw("a.pftrace", &[]).1, draw("b.pftrace", &["--window", "0..50us"]));
     assert!(!part.is_empty() && part.len() < all.len() && ran.err.contains("actions outside are left out"));
     let simulate = ["simulate", "demo", "--lanes", "1"];

@@ -2,6 +2,7 @@
 
 use super::scale::duration;
 use super::svg::{escape, short};
+use super::{Lang, Words};
 use std::fmt::Write;
 
 /// Some lines over one axis of sizes.
@@ -52,7 +53,8 @@ stroke: #f0a05e; fill: #f0a05e } .l2 { stroke: #56d364; fill: #56d364 } .l3 { st
 }</style>";
 
 /// The chart, as text of an SVG file.
-pub fn svg(chart: &Chart) -> String {
+pub fn svg(chart: &Chart, lang: Lang) -> String {
+    let words = &Words::of(lang);
     let points = || chart.lines.iter().flat_map(|line| &line.points);
     let sizes = Axis::doubling(points().map(|(x, _)| *x));
     let heights = Axis::of(chart.y.1, points().map(|(_, y)| *y));
@@ -65,10 +67,11 @@ pub fn svg(chart: &Chart) -> String {
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"100%\" style=\"max-width: 960px\" \
-         role=\"img\" aria-labelledby=\"t d\">\n<title id=\"t\">{}</title>\n<desc id=\"d\">{}</desc>\n{STYLE}\n<rect class=\"page\" \
+         lang=\"{}\" role=\"img\" aria-labelledby=\"t d\">\n<title id=\"t\">{}</title>\n<desc id=\"d\">{}</desc>\n{STYLE}\n<rect class=\"page\" \
          width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>\n{body}</svg>\n",
+        words.tag(),
         escape(&chart.title),
-        escape(&told(chart)),
+        escape(&told(chart, words)),
     )
 }
 
@@ -181,12 +184,12 @@ fn text(class: &str, x: f64, y: f64, text: &str) -> String {
 }
 
 /// For those who do not see it: each line's points.
-fn told(chart: &Chart) -> String {
+fn told(chart: &Chart, words: &Words) -> String {
     let height = |y: f64| match chart.y.1 {
         Unit::Seconds => duration(y),
         Unit::Times => format!("{y:.2} ×"),
     };
-    let mut told = format!("{} by {}.", chart.y.0, chart.x);
+    let mut told = words.say("curve_said", &[("y", &chart.y.0), ("x", &chart.x)]);
     for line in &chart.lines {
         let points: Vec<String> = line.points.iter().map(|(x, y)| format!("{x}: {}", height(*y))).collect();
         write!(told, " {}: {}.", line.name, points.join(", ")).expect("writing to a String");
@@ -219,7 +222,7 @@ mod tests {
     fn nothing_and_one_point_can_be_drawn_too() {
         for points in [vec![], vec![(4.0, 1e-3)]] {
             for unit in [Unit::Seconds, Unit::Times] {
-                let text = svg(&chart(unit, points.clone()));
+                let text = svg(&chart(unit, points.clone()), Lang::En);
                 assert!(text.ends_with("</svg>\n") && text.contains("a &lt; b") && !text.contains("NaN"), "{text}");
             }
         }

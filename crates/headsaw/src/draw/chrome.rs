@@ -3,20 +3,21 @@
 //! A process is a device, a thread a lane; times are microseconds with three decimals, so nothing overlaps by rounding.
 
 use super::together::prefixes;
-use super::{Bar, End, Picture, Row, nanoseconds};
+use super::{Bar, End, Lang, Picture, Row, Words, nanoseconds};
 use crate::spec::cluster::DeviceId;
 use crate::trace::Source;
 use std::fmt::Write;
 
-/// The pictures as one JSON object: they begin together.
+/// The pictures as one JSON object: they begin together. Names are English: queries rest on them.
 pub fn chrome(pictures: &[Picture]) -> String {
     let mut text = String::from("{\"displayTimeUnit\":\"ns\",\n\"otherData\":");
     text += &about(pictures).to_string();
     text += ",\n\"traceEvents\":[\n";
+    let words = &Words::of(Lang::En);
     let (mut events, mut first_flow) = (Vec::new(), 0);
     for ((number, picture), prefix) in (0..).zip(pictures).zip(prefixes(pictures)) {
         let from = pictures[0].window.0 - picture.window.0;
-        let part = Part { picture, prefix, first_process: number * PROCESSES, from, first_flow };
+        let part = Part { picture, words, prefix, first_process: number * PROCESSES, from, first_flow };
         part.write(&mut events);
         first_flow += picture.flows.len() as u64;
     }
@@ -30,6 +31,7 @@ const PROCESSES: u32 = 1 << 20;
 /// One of the pictures.
 struct Part<'a> {
     picture: &'a Picture,
+    words: &'a Words,
     /// Before the names of its devices.
     prefix: String,
     /// Added to the number of a device.
@@ -77,10 +79,14 @@ impl Part<'_> {
             events.push(format!(r#"{{"ph":"M","name":"{what}","pid":{pid},"tid":{tid},"args":{{{args}}}}}"#));
         };
         for device in self.picture.devices() {
-            name(&device[0], "process_name", format!(r#""name":"{}{}""#, self.prefix, device[0].device_name()));
+            name(
+                &device[0],
+                "process_name",
+                format!(r#""name":"{}{}""#, self.prefix, device[0].device_name(self.words)),
+            );
             name(&device[0], "process_sort_index", format!(r#""sort_index":{}"#, self.process(device[0].device)));
             for row in device {
-                name(row, "thread_name", format!(r#""name":"{}""#, row.name()));
+                name(row, "thread_name", format!(r#""name":"{}""#, row.name(self.words)));
                 name(row, "thread_sort_index", format!(r#""sort_index":{}"#, row.number));
             }
         }
@@ -105,7 +111,7 @@ impl Part<'_> {
         }
         format!(
             r#"{{"ph":"X","name":"{}","cat":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{{args}}}}}"#,
-            bar.label(),
+            bar.label(self.words),
             bar.kind.category(),
             self.process(row.device),
             row.number,

@@ -1,9 +1,10 @@
 //! What a bar does, in words, letters and textures.
 
+use super::Lang;
 use crate::program::{Carries, Gathered, Op, Program, Step};
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident $name:literal $letter:literal $fill:literal),* $(,)?) => {
+    ($($(#[$doc:meta])* $kind:ident $name:literal $chinese:literal $letter:literal $fill:literal),* $(,)?) => {
         /// What an action does, as far as a picture tells.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {$($(#[$doc])* $kind,)*}
@@ -12,9 +13,17 @@ macro_rules! kinds {
             /// All, in the order of a layer; exchanges last.
             pub const ALL: &'static [Kind] = &[$(Kind::$kind),*];
 
-            /// `project`, `all-reduce`.
+            /// `project`, `all-reduce`: as plans, programs and traces have it.
             pub fn name(self) -> &'static str {
                 match self {$(Kind::$kind => $name,)*}
+            }
+
+            /// What people call it: `project`, `投影`.
+            pub fn word(self, lang: Lang) -> &'static str {
+                match lang {
+                    Lang::En => self.name(),
+                    Lang::Zh => match self {$(Kind::$kind => $chinese,)*},
+                }
             }
 
             /// A letter of its own for steps; exchanges share two.
@@ -31,51 +40,51 @@ macro_rules! kinds {
 }
 kinds! {
     /// Rows of the embedding.
-    Embed "embed" 'E' 'e',
+    Embed "embed" "嵌入" 'E' 'e',
     /// Norm and quantisation.
-    Norm "norm" 'N' 'n',
+    Norm "norm" "归一化" 'N' 'n',
     /// Q, K, V.
-    Project "project" 'P' '=',
+    Project "project" "投影" 'P' '=',
     /// Scores, softmax and weighted sum.
-    Attend "attend" 'A' '~',
+    Attend "attend" "注意力" 'A' '~',
     /// Scores.
-    Score "score" 'S' '/',
+    Score "score" "打分" 'S' '/',
     /// Softmax.
-    Softmax "softmax" 'X' '^',
+    Softmax "softmax" "softmax" 'X' '^',
     /// Weighted sum.
-    Context "context" 'C' '\\',
+    Context "context" "加权和" 'C' '\\',
     /// Output projection.
-    Merge "merge" 'M' '#',
+    Merge "merge" "合并" 'M' '#',
     /// Gate, up and activation.
-    GateUp "gate_up" 'G' '+',
+    GateUp "gate_up" "门控" 'G' '+',
     /// Down projection.
-    Down "down" 'D' '-',
+    Down "down" "降维" 'D' '-',
     /// Output rows.
-    Logits "logits" 'L' 'l',
+    Logits "logits" "logits" 'L' 'l',
     /// Picks a token.
-    Sample "sample" 'T' 't',
+    Sample "sample" "采样" 'T' 't',
     /// Adds partial sums up.
-    AllReduce "all-reduce" 'R' '%',
+    AllReduce "all-reduce" "全归约" 'R' '%',
     /// Brings embedded tokens together.
-    GatherEmbedded "gather embedded" 'R' '%',
+    GatherEmbedded "gather embedded" "收集嵌入" 'R' '%',
     /// Brings normalised rows together.
-    GatherNormed "gather normed" 'R' '%',
+    GatherNormed "gather normed" "收集归一化" 'R' '%',
     /// Brings heads' outputs together.
-    GatherAttended "gather attended" 'R' '%',
+    GatherAttended "gather attended" "收集头输出" 'R' '%',
     /// Brings MLP columns together.
-    GatherHidden "gather hidden" 'R' '%',
+    GatherHidden "gather hidden" "收集 MLP 列" 'R' '%',
     /// Says which tokens come.
-    SendHeader "send header" 'Z' '>',
+    SendHeader "send header" "发送报头" 'Z' '>',
     /// Hands the residual on.
-    SendResidual "send residual" 'Z' '>',
+    SendResidual "send residual" "发送残差" 'Z' '>',
     /// Hands logits on.
-    SendLogits "send logits" 'Z' '>',
+    SendLogits "send logits" "发送 logits" 'Z' '>',
     /// Hears which tokens come.
-    RecvHeader "receive header" 'Z' '<',
+    RecvHeader "receive header" "接收报头" 'Z' '<',
     /// Takes the residual.
-    RecvResidual "receive residual" 'Z' '<',
+    RecvResidual "receive residual" "接收残差" 'Z' '<',
     /// Takes logits.
-    RecvLogits "receive logits" 'Z' '<',
+    RecvLogits "receive logits" "接收 logits" 'Z' '<',
 }
 
 impl Kind {
@@ -116,6 +125,11 @@ impl Kind {
             Step::Logits => Kind::Logits,
             Step::Sample => Kind::Sample,
         }
+    }
+
+    /// The one of that name; all exchanges together are `exchange`, which is none.
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
     /// It brings parts together, sends or receives.

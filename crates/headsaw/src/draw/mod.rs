@@ -16,9 +16,11 @@ pub mod terminal;
 mod texture;
 mod together;
 mod wire;
+mod words;
 
 pub use kind::Kind;
 pub use scale::duration;
+pub use words::{Lang, Words};
 
 use crate::spec::cluster::DeviceId;
 use crate::trace::Source;
@@ -261,6 +263,13 @@ impl Picture {
         drawn
     }
 
+    /// How its rows are called.
+    fn names<'a>(&self, words: &'a Words) -> Names<'a> {
+        let drawn = self.drawn();
+        let alone = drawn.len() > 1 && drawn.windows(2).all(|two| two[0].0.device != two[1].0.device);
+        Names { staged: self.rows.iter().any(|row| row.stage > 0), alone, words }
+    }
+
     /// Rows of a device each.
     pub fn devices(&self) -> impl Iterator<Item = &[Row]> {
         self.rows.chunk_by(|a, b| a.device == b.device)
@@ -285,65 +294,112 @@ impl Picture {
     }
 
     /// Colours of heads or micro-batches, in words; and a remark where they begin again after so many.
-    pub fn legend(&self) -> (Vec<(Colour, String)>, Option<String>) {
+    pub fn legend(&self, words: &Words) -> (Vec<(Colour, String)>, Option<String>) {
         let mut colours = self.colours();
         colours.retain(|colour| matches!(colour, Colour::Chunk(_) | Colour::Micro(_)));
         let owns = colours.len();
         colours.retain(|colour| matches!(colour, Colour::Chunk(n) | Colour::Micro(n) if *n < COLOURS));
-        let what = if self.chunks.is_empty() { "micro-batches" } else { "chunks of heads" };
-        let again = (owns > COLOURS as usize).then(|| format!("{owns} {what}; colours begin again after {COLOURS}."));
-        (colours.into_iter().map(|colour| (colour, self.meaning(colour))).collect(), again)
+        let again = if self.chunks.is_empty() { "micros_again" } else { "chunks_again" };
+        let (count, own) = (owns.to_string(), COLOURS.to_string());
+        let again = (owns > COLOURS as usize).then(|| words.say(again, &[("n", &count), ("own", &own)]));
+        (colours.into_iter().map(|colour| (colour, self.meaning(colour, words))).collect(), again)
     }
 
     /// What a colour stands for, in words.
-    pub fn meaning(&self, colour: Colour) -> String {
+    pub fn meaning(&self, colour: Colour, words: &Words) -> String {
         match colour {
-            Colour::Chunk(chunk) => heads_words(&self.chunks[chunk as usize]),
-            Colour::Micro(micro) => format!("micro-batch {micro}"),
-            Colour::Other => "other work".into(),
-            Colour::Exchange => "exchange".into(),
+            Colour::Chunk(chunk) => heads_words(&self.chunks[chunk as usize], words),
+            Colour::Micro(micro) => words.say("micro", &[("n", &micro.to_string())]),
+            Colour::Other => words.get("other_work").into(),
+            Colour::Exchange => words.get("exchange_lane").into(),
         }
     }
 
     /// A moment in words: `1.25 ms`, or its slot.
-    pub fn moment(&self, seconds: f64) -> String {
+    pub fn moment(&self, seconds: f64, words: &Words) -> String {
         match self.slot {
-            Some(slot) => format!("slot {}", ((seconds - self.whole.0) / slot * 100.0).round() / 100.0),
+            Some(slot) => words.say("slot_at", &[("n", &in_slots(seconds - self.whole.0, slot))]),
+            None => duration(seconds),
+        }
+    }
+
+    /// A length of time in words: `1.25 ms`, or in slots.
+    fn length(&self, seconds: f64, words: &Words) -> String {
+        match self.slot {
+            Some(slot) => words.say("slots", &[("n", &in_slots(seconds, slot))]),
             None => duration(seconds),
         }
     }
 
     /// How long it takes, how much of it is shown, and how much is idle.
-    pub fn summary(&self) -> String {
-        let what = match &self.source {
-            Source::Simulated => "Predicted".to_string(),
-            Source::Measured { machine } => format!("Measured on {machine}"),
+    pub fn summary(&self, words: &Words) -> String {
+        let (whole, part) = (self.length(self.whole.1 - self.whole.0, words), self.length(self.seconds(), words));
+        let share = format!("{:.1} %", 100.0 * self.bubble());
+        let (time, idle) = match self.left_out > 0 {
+            true => (
+                words.say("part_of", &[("part", &part), ("whole", &whole)]),
+                words.say("of_part", &[("share", &share)]),
+            ),
+            false => (whole, share),
         };
-        let length = self.whole.1 - self.whole.0;
-        let length = match self.slot {
-            Some(slot) => format!("{} slots", (length / slot * 100.0).round() / 100.0),
-            None => duration(length),
-        };
-        let part = if self.left_out > 0 { " of the part shown" } else { "" };
-        format!("{what}: {length}; compute lanes idle {:.1} %{part}.", 100.0 * self.bubble())
+        let values = [("time", &*time), ("idle", &*idle)];
+        match &self.source {
+            Source::Simulated => words.say("predicted_takes", &values),
+            Source::Measured { machine } => {
+                words.say("measured_takes", &[&values[..], &[("machine", machine)]].concat())
+            }
+        }
     }
 
     /// What of the trace is not shown, where that is something.
-    pub fn omission(&self) -> Option<String> {
-        let (from, to) = (self.moment(self.window.0), self.moment(self.window.1));
-        (self.left_out > 0).then(|| format!("Shown: {from} to {to}; {} actions outside are left out.", self.left_out))
+    pub fn omission(&self, words: &Words) -> Option<String> {
+        let (from, to) = (self.moment(self.window.0, words), self.moment(self.window.1, words));
+        let values = [("from", &*from), ("to", &*to), ("n", &*grouped(self.left_out))];
+        (self.left_out > 0).then(|| words.say("omission", &values))
+    }
+}
+
+/// How rows are called: without what is the same for all.
+#[derive(Debug, Clone, Copy)]
+struct Names<'a> {
+    /// There are several stages.
+    staged: bool,
+    /// There are several devices, and of each one lane is drawn: a row is then a device.
+    alone: bool,
+    words: &'a Words,
+}
+
+impl Names<'_> {
+    /// What a row belongs to, which may be empty, and its name there: `device 3, stage 1` and `lane 2`, `stage 1` and
+    /// `device 3`.
+    fn of(&self, row: &Row) -> (String, String) {
+        let device = row.device_alone(self.words);
+        match (self.alone, self.staged) {
+            (true, true) => (self.words.say("stage", &[("s", &row.stage.to_string())]), device),
+            (true, false) => (String::new(), device),
+            (false, true) => (row.device_name(self.words), row.name(self.words)),
+            (false, false) => (device, row.name(self.words)),
+        }
     }
 }
 
 impl Row {
     /// `lane 2`, `exchange`.
-    pub fn name(&self) -> String {
-        if self.exchanges { "exchange".into() } else { format!("lane {}", self.number) }
+    pub fn name(&self, words: &Words) -> String {
+        match self.exchanges {
+            true => words.get("exchange_lane").into(),
+            false => words.say("lane", &[("n", &self.number.to_string())]),
+        }
+    }
+
+    /// `device 3`.
+    pub fn device_alone(&self, words: &Words) -> String {
+        words.say("device", &[("n", &self.device.0.to_string())])
     }
 
     /// `device 3, stage 1`.
-    pub fn device_name(&self) -> String {
-        format!("device {}, stage {}", self.device.0, self.stage)
+    pub fn device_name(&self, words: &Words) -> String {
+        words.say("device_stage", &[("n", &self.device.0.to_string()), ("s", &self.stage.to_string())])
     }
 }
 
@@ -358,10 +414,11 @@ impl Bar {
     }
 
     /// `project, head 2`.
-    pub fn label(&self) -> String {
+    pub fn label(&self, words: &Words) -> String {
+        let step = self.kind.word(words.lang);
         match self.heads.is_empty() {
-            true => self.kind.name().into(),
-            false => format!("{}, {}", self.kind.name(), heads_words(&self.heads)),
+            true => step.into(),
+            false => words.say("of_heads", &[("step", step), ("heads", &heads_words(&self.heads, words))]),
         }
     }
 }
@@ -372,9 +429,23 @@ fn nanoseconds(seconds: f64) -> u64 {
 }
 
 /// `head 2`, `heads 2–3`.
-fn heads_words(heads: &Range<u32>) -> String {
+fn heads_words(heads: &Range<u32>, words: &Words) -> String {
+    let (first, last) = (heads.start.to_string(), heads.end.saturating_sub(1).to_string());
     match heads.len() {
-        1 => format!("head {}", heads.start),
-        _ => format!("heads {}–{}", heads.start, heads.end.saturating_sub(1)),
+        1 => words.say("head", &[("n", &first)]),
+        _ => words.say("heads_range", &[("a", &first), ("b", &last)]),
     }
+}
+
+/// `34,037`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let places = digits.len();
+    let comma = |i: usize| i > 0 && (places - i).is_multiple_of(3);
+    digits.chars().enumerate().flat_map(|(i, digit)| comma(i).then_some(',').into_iter().chain([digit])).collect()
+}
+
+/// A number of slots, with at most two decimals.
+fn in_slots(seconds: f64, slot: f64) -> String {
+    ((seconds / slot * 100.0).round() / 100.0).to_string()
 }

@@ -4,7 +4,7 @@
 
 use super::together::prefixes;
 use super::wire::Message;
-use super::{Bar, End, Kind, Picture, Row, nanoseconds};
+use super::{Bar, End, Kind, Lang, Picture, Row, Words, nanoseconds};
 use crate::spec::cluster::DeviceId;
 use std::collections::BTreeMap;
 
@@ -73,9 +73,10 @@ const NEEDS_INTERNED: u64 = 2;
 const CATEGORIES: [&str; 4] = ["compute", "collective", "send", "receive"];
 const NOTES: [&str; 7] = ["stage", "micro", "round", "layer", "heads", "flops", "bytes"];
 
-/// The pictures as a `.pftrace` file: they begin together.
+/// The pictures as a `.pftrace` file: they begin together. Names are English: queries rest on them.
 pub fn perfetto(pictures: &[Picture]) -> Vec<u8> {
-    let names = names(pictures);
+    let words = &Words::of(Lang::En);
+    let names = names(pictures, words);
     let mut file = Message::default();
     file.push(
         trace::PACKET,
@@ -84,7 +85,7 @@ pub fn perfetto(pictures: &[Picture]) -> Vec<u8> {
     let mut first_flow = 0;
     for ((number, picture), prefix) in (0..).zip(pictures).zip(prefixes(pictures)) {
         let from = pictures[0].window.0 - picture.window.0;
-        let part = Part { picture, prefix, first_track: number << TRACK_BITS, from, first_flow, names: &names };
+        let part = Part { picture, words, prefix, first_track: number << TRACK_BITS, from, first_flow, names: &names };
         part.write(&mut file);
         first_flow += picture.flows.len() as u64;
     }
@@ -97,6 +98,7 @@ type Names = BTreeMap<(Kind, u32, u32), (u64, String)>;
 /// One of the pictures.
 struct Part<'a> {
     picture: &'a Picture,
+    words: &'a Words,
     /// Before its title and the names of its devices.
     prefix: String,
     /// Added to the number of a track.
@@ -112,11 +114,11 @@ fn new() -> Message {
     Message::default().number(packet::SEQUENCE_ID, SEQUENCE)
 }
 
-fn names(pictures: &[Picture]) -> Names {
+fn names(pictures: &[Picture], words: &Words) -> Names {
     let mut names = BTreeMap::new();
     for bar in pictures.iter().flat_map(|picture| &picture.bars) {
         let next = names.len() as u64 + 1;
-        names.entry(key(bar)).or_insert_with(|| (next, bar.label()));
+        names.entry(key(bar)).or_insert_with(|| (next, bar.label(words)));
     }
     names
 }
@@ -182,7 +184,8 @@ impl Part<'_> {
     /// The picture with its devices and lanes.
     fn tracks(&self) -> Vec<Message> {
         let (picture, root) = (self.picture, self.first_track | PICTURE);
-        let said = picture.summary() + &picture.omission().map(|left_out| format!(" {left_out}")).unwrap_or_default();
+        let said = picture.summary(self.words)
+            + &picture.omission(self.words).map(|left_out| format!(" {left_out}")).unwrap_or_default();
         let named = |name: &str| format!("{}{name}", self.prefix);
         let rank = self.first_track >> TRACK_BITS;
         let mut tracks = vec![track(root, &named(&picture.title), None, rank).text(descriptor::DESCRIPTION, &said)];
@@ -190,8 +193,8 @@ impl Part<'_> {
         for (rank, device) in (0..).zip(picture.devices()) {
             let id = device[0].device;
             let parent = Some(self.below(id, SELF));
-            tracks.push(track(self.below(id, SELF), &named(&device[0].device_name()), Some(root), rank));
-            let lane = |row: &Row| track(self.lane(row), &row.name(), parent, LANES + u64::from(row.number));
+            tracks.push(track(self.below(id, SELF), &named(&device[0].device_name(self.words)), Some(root), rank));
+            let lane = |row: &Row| track(self.lane(row), &row.name(self.words), parent, LANES + u64::from(row.number));
             tracks.extend(device.iter().map(lane));
             let busy = track(self.below(id, BUSY), "busy lanes", parent, BUSY);
             tracks.push(busy.message(descriptor::COUNTER, &counts(counter::COUNT)));

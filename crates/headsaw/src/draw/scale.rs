@@ -1,6 +1,7 @@
 //! Time in words, and where an axis has its ticks.
 
-use super::Picture;
+use super::{Picture, Words};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// A mark of an axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +15,8 @@ pub struct Tick {
 /// An axis with at most so many ticks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
-    /// `ms`, `slot`.
-    pub unit: &'static str,
+    /// `ms`, `slots`.
+    pub unit: String,
     /// In order, all inside the window.
     pub ticks: Vec<Tick>,
 }
@@ -43,13 +44,16 @@ pub fn duration(seconds: f64) -> String {
 }
 
 /// The axis of so many seconds from the beginning of a picture on: ticks 1, 2 or 5 times a power of ten apart.
-pub fn axis(picture: &Picture, seconds: f64, most: usize) -> Axis {
+pub fn axis(picture: &Picture, seconds: f64, most: usize, words: &Words) -> Axis {
     let (from, to) = (picture.window.0, picture.window.0 + seconds);
     match picture.slot {
-        Some(slot) => Axis { unit: "slots", ticks: ticks(picture.whole.0, (from, to), slot, most, 1.0) },
+        Some(slot) => {
+            let ticks = ticks(picture.whole.0, (from, to), slot, most, 1.0);
+            Axis { unit: words.get("slots_unit").into(), ticks }
+        }
         None => {
             let (one, name) = unit(from.abs().max(to.abs()));
-            Axis { unit: name, ticks: ticks(0.0, (from, to), one, most, 0.0) }
+            Axis { unit: name.into(), ticks: ticks(0.0, (from, to), one, most, 0.0) }
         }
     }
 }
@@ -81,16 +85,37 @@ pub fn step(least: f64) -> f64 {
         .unwrap_or(10.0 * power)
 }
 
-/// Words in lines of at most `width` letters; a longer word has a line of its own.
+/// Words in lines of at most `width` columns; a longer word has a line of its own. Chinese breaks anywhere but before a
+/// mark that closes and after one that opens.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for (space, piece) in text.split_whitespace().flat_map(pieces) {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => *line += &format!(" {word}"),
-            _ => lines.push(word.into()),
+            Some(line) if line.width() + usize::from(space) + piece.width() <= width => {
+                *line += if space { " " } else { "" };
+                *line += piece;
+            }
+            _ => lines.push(piece.into()),
         }
     }
     lines
+}
+
+/// A word in pieces between which a line may end, each with whether a space goes before it.
+fn pieces(word: &str) -> Vec<(bool, &str)> {
+    let wide = |letter: char| letter.width() == Some(2);
+    let ends = |before: char, after: char| {
+        (wide(before) || wide(after)) && !"，。：；、）？！…".contains(after) && !"（".contains(before)
+    };
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    for ((_, before), (at, after)) in word.char_indices().zip(word.char_indices().skip(1)) {
+        if ends(before, after) {
+            pieces.push((start == 0, &word[start..at]));
+            start = at;
+        }
+    }
+    pieces.push((start == 0, &word[start..]));
+    pieces
 }
 
 #[cfg(test)]
@@ -104,6 +129,14 @@ mod tests {
             assert_eq!(duration(seconds), words);
         }
         assert_eq!(duration(3e-12), "0.00 ns");
+    }
+
+    #[test]
+    fn lines_end_at_spaces_and_inside_of_chinese() {
+        assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrap("seventeen", 7), ["seventeen"]);
+        assert_eq!(wrap("预测：1.25 ms；空闲（全部）。", 9), ["预测：", "1.25 ms；", "空闲（全", "部）。"]);
+        assert_eq!(wrap("预测：1.25 ms", 40), ["预测：1.25 ms"]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use super::scale::{Axis, axis};
 use super::together::Together;
-use super::{Bar, Colour, Picture, Row};
+use super::{Bar, Colour, Lang, Picture, Row, Words};
+use unicode_width::UnicodeWidthStr;
 
 /// A piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,9 @@ const IDLE: char = '.';
 /// What time is drawn on.
 #[derive(Clone, Copy)]
 struct Frame {
-    /// Columns of names.
+    /// Columns of what rows belong to.
+    group: usize,
+    /// Columns of that and of names.
     gutter: usize,
     /// Columns of time.
     columns: usize,
@@ -49,47 +52,62 @@ struct Frame {
 }
 
 /// The pictures below each other, at most `width` columns wide where that leaves room for a bar.
-pub fn terminal(pictures: &[Picture], width: usize) -> Vec<Line> {
-    let together = &Together::new(pictures, usize::MAX);
-    let names = together.pictures.iter().flat_map(|picture| picture.drawn().into_iter().take(ROWS_MOST));
-    let gutter = names.map(|(row, _)| name(row).chars().count()).max().unwrap_or(0) + 1;
+pub fn terminal(pictures: &[Picture], width: usize, lang: Lang) -> Vec<Line> {
+    let (together, words) = (&Together::new(pictures, usize::MAX), &Words::of(lang));
+    let drawn = together.pictures.iter().flat_map(|picture| names(picture, words));
+    let [group, own] = drawn.fold([0; 2], |[group, own], (of, name)| [of.width().max(group), name.width().max(own)]);
+    let group = if group > 0 { group + 2 } else { 0 };
+    let gutter = group + own + 1;
     let columns = width.saturating_sub(gutter + 1).max(COLUMNS_LEAST);
-    let frame = Frame { gutter, columns, seconds: together.seconds };
+    let frame = Frame { group, gutter, columns, seconds: together.seconds };
     let mut lines = titled(together.title(), width);
     for picture in &together.pictures {
-        let (title, summary) = together.above(picture);
+        let (title, summary) = together.above(picture, words);
         title.into_iter().for_each(|title| lines.extend(titled(title, width)));
         lines.extend(wrapped(&summary, width));
         lines.push(Vec::new());
-        lines.extend(chart(picture, frame));
+        lines.extend(chart(picture, frame, words));
         lines.push(Vec::new());
     }
-    lines.extend(legend(together, frame, width));
-    together.pictures.iter().for_each(|picture| lines.extend(remarks(picture, width)));
+    lines.extend(legend(together, frame, width, words));
+    together.pictures.iter().for_each(|picture| lines.extend(remarks(picture, width, words)));
     lines
+}
+
+/// Of each row that is drawn what it belongs to, which may be empty, and its name there.
+fn names(picture: &Picture, words: &Words) -> Vec<(String, String)> {
+    let names = picture.names(words);
+    let one = |(row, _): (&Row, &[Bar])| match names.of(row) {
+        (_, name) if !names.alone => (row.device_alone(words), name),
+        names => names,
+    };
+    picture.drawn().into_iter().take(ROWS_MOST).map(one).collect()
 }
 
 /// Rows, and the axis below.
-fn chart(picture: &Picture, frame: Frame) -> Vec<Line> {
-    let (mut lines, mut device) = (Vec::new(), None);
-    for (row, bars) in picture.drawn().into_iter().take(ROWS_MOST) {
-        let first = device.replace(row.device) != Some(row.device);
-        let indent =
-            if first { String::new() } else { " ".repeat(name(row).chars().count() - row.name().chars().count()) };
-        let name = if first { name(row) } else { indent + &row.name() };
-        let mut line = words(Part::Plain, &format!("{name:<width$}", width = frame.gutter));
+fn chart(picture: &Picture, frame: Frame, words: &Words) -> Vec<Line> {
+    let (mut lines, mut before) = (Vec::new(), String::new());
+    for ((group, name), (_, bars)) in names(picture, words).into_iter().zip(picture.drawn()) {
+        let shown = padded(if group == before { "" } else { &group }, frame.group) + &name;
+        let mut line = piece(Part::Plain, &padded(&shown, frame.gutter));
         line.extend(cells(picture, bars, frame));
         lines.push(line);
+        before = group;
     }
-    lines.extend(scale(picture, frame));
+    lines.extend(scale(picture, frame, words));
     lines
 }
 
+/// Text with space behind it, up to so many columns.
+fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
+}
+
 /// What is not drawn.
-fn remarks(picture: &Picture, width: usize) -> Vec<Line> {
+fn remarks(picture: &Picture, width: usize, words: &Words) -> Vec<Line> {
     let more = picture.drawn().len().saturating_sub(ROWS_MOST);
-    let lanes = (more > 0).then(|| format!("{more} more lanes are not drawn."));
-    lanes.into_iter().chain(picture.omission()).flat_map(|words| wrapped(&words, width)).collect()
+    let lanes = (more > 0).then(|| words.say("lanes_more", &[("n", &more.to_string())]));
+    lanes.into_iter().chain(picture.omission(words)).flat_map(|text| wrapped(&text, width)).collect()
 }
 
 /// Lines without their roles.
@@ -98,22 +116,18 @@ pub fn plain(lines: &[Line]) -> String {
     lines.iter().map(|pieces| line(pieces).trim_end().to_string() + "\n").collect()
 }
 
-fn words(role: Part, text: &str) -> Line {
+fn piece(role: Part, text: &str) -> Line {
     vec![Piece { text: text.into(), role }]
 }
 
 /// A headline in lines of at most `width` columns.
 fn titled(text: &str, width: usize) -> Vec<Line> {
-    super::scale::wrap(text, width).iter().map(|line| words(Part::Title, line)).collect()
+    super::scale::wrap(text, width).iter().map(|line| piece(Part::Title, line)).collect()
 }
 
 /// Words in lines of at most `width` columns.
 fn wrapped(text: &str, width: usize) -> Vec<Line> {
-    super::scale::wrap(text, width).iter().map(|line| words(Part::Plain, line)).collect()
-}
-
-fn name(row: &Row) -> String {
-    format!("device {}  {}", row.device.0, row.name())
+    super::scale::wrap(text, width).iter().map(|line| piece(Part::Plain, line)).collect()
 }
 
 /// The bar that takes most of each column, or none: as many columns are busy as there is busy time, what a column shows
@@ -169,11 +183,11 @@ fn cells(picture: &Picture, bars: &[Bar], frame: Frame) -> Line {
     };
     let digits = picture.chunks.last().is_none_or(|heads| heads.start < 10);
     let runs = columns.chunk_by(same);
-    let piece = |run: &[Option<&Bar>]| match run[0] {
+    let drawn = |run: &[Option<&Bar>]| match run[0] {
         None => Piece { text: IDLE.to_string().repeat(run.len()), role: Part::Faint },
         Some(bar) => Piece { text: filled(bar, run.len(), digits), role: Part::Bar(bar.colour) },
     };
-    runs.map(piece).collect()
+    runs.map(drawn).collect()
 }
 
 /// `P2=====`: the step's letter, the first head, the step's texture; less where there is less room. In one column the
@@ -188,9 +202,9 @@ fn filled(bar: &Bar, columns: usize, digits: bool) -> String {
 }
 
 /// Ticks, and what they say.
-fn scale(picture: &Picture, frame: Frame) -> Vec<Line> {
-    let Frame { gutter, columns, seconds } = frame;
-    let Axis { unit, ticks } = axis(picture, seconds, columns / 10);
+fn scale(picture: &Picture, frame: Frame, words: &Words) -> Vec<Line> {
+    let Frame { gutter, columns, seconds, .. } = frame;
+    let Axis { unit, ticks } = axis(picture, seconds, columns / 10, words);
     let from = picture.window.0;
     let mut marks = vec!['-'; columns + 1];
     let mut labels = vec![' '; gutter + columns + 1];
@@ -205,33 +219,29 @@ fn scale(picture: &Picture, frame: Frame) -> Vec<Line> {
             free = start + tick.label.len() + 1;
         }
     }
-    let unit_text = format!("{unit} ");
-    let room = labels.iter().take_while(|letter| **letter == ' ').count() > unit_text.chars().count();
-    if room {
-        unit_text.chars().enumerate().for_each(|(i, letter)| labels[i] = letter);
-    }
+    let room = labels.iter().take_while(|letter| **letter == ' ').count() > unit.width() + 1;
+    let unit = if room { unit } else { String::new() };
     let marks = " ".repeat(gutter) + &marks.into_iter().collect::<String>();
-    vec![words(Part::Faint, &marks), words(Part::Faint, &labels.into_iter().collect::<String>())]
+    let labels = labels[unit.width()..].iter().collect::<String>();
+    vec![piece(Part::Faint, &marks), piece(Part::Faint, &(unit + &labels))]
 }
 
 /// Letters and textures of steps, colours of heads.
-fn legend(together: &Together, frame: Frame, width: usize) -> Vec<Line> {
+fn legend(together: &Together, frame: Frame, width: usize, words: &Words) -> Vec<Line> {
     let mut entries: Vec<Line> = Vec::new();
     let mut signs: Vec<(char, char, String)> = Vec::new();
     for kind in together.kinds() {
         match signs.last_mut() {
-            Some((letter, fill, name)) if *fill == kind.fill() => *name += &format!(", {}", kind.name()),
-            _ => signs.push((
-                if kind.exchanges() { kind.fill() } else { kind.letter() },
-                kind.fill(),
-                kind.name().into(),
-            )),
+            Some((letter, fill, name)) if *fill == kind.fill() => *name += &format!(", {}", words.kind(kind)),
+            _ => {
+                signs.push((if kind.exchanges() { kind.fill() } else { kind.letter() }, kind.fill(), words.kind(kind)))
+            }
         }
     }
     for (letter, fill, name) in signs {
         entries.extend(wrapped(&format!("{letter}{fill}{fill} {name}"), width));
     }
-    let (colours, again) = together.legend();
+    let (colours, again) = together.legend(words);
     let first = together.pictures.first();
     for (colour, name) in colours {
         let sample = match colour {
@@ -242,25 +252,25 @@ fn legend(together: &Together, frame: Frame, width: usize) -> Vec<Line> {
         let sample = Piece { text: format!(" {sample} "), role: Part::Bar(colour) };
         entries.push(vec![sample, Piece { text: format!(" {name}"), role: Part::Plain }]);
     }
-    entries.push(words(Part::Faint, &format!("{IDLE}{IDLE} idle")));
-    entries.extend(first.map(|picture| words(Part::Faint, &column_words(picture, frame))));
+    entries.push(piece(Part::Faint, &format!("{IDLE}{IDLE} {}", words.get("idle"))));
+    entries.extend(first.map(|picture| piece(Part::Faint, &column_words(picture, frame, words))));
     let mut lines = flow(entries, width);
     again.into_iter().for_each(|again| lines.extend(wrapped(&again, width)));
     lines
 }
 
 /// `a column is 1.25 ms`.
-fn column_words(picture: &Picture, frame: Frame) -> String {
+fn column_words(picture: &Picture, frame: Frame, words: &Words) -> String {
     let column = frame.seconds / frame.columns as f64;
     match picture.slot {
-        Some(slot) => format!("a slot is {:.1} columns", slot / column),
-        None => format!("a column is {}", super::duration(column)),
+        Some(slot) => words.say("slot_is", &[("n", &format!("{:.1}", slot / column))]),
+        None => words.say("column_is", &[("time", &super::duration(column))]),
     }
 }
 
 /// Entries side by side, in as many lines as they need.
 fn flow(entries: Vec<Line>, width: usize) -> Vec<Line> {
-    let long = |line: &Line| line.iter().map(|piece| piece.text.chars().count()).sum::<usize>();
+    let long = |line: &Line| line.iter().map(|piece| piece.text.width()).sum::<usize>();
     let mut lines: Vec<Line> = Vec::new();
     for entry in entries {
         match lines.last_mut() {

@@ -5,6 +5,8 @@ use super::{COLOURS, Colour, Kind};
 
 /// Fills of heads or micro-batches, taken in turn; then other work, then exchanges.
 pub const FILLS: [&str; 10] = ["#7ad", "#e86", "#ed8", "#fab", "#9df", "#4b9", "#bc3", "#aa0", "#ddd", "#b7bec9"];
+/// The two greys where a bar is too thin for an outline: they stand out from light and dark pages.
+pub const THIN_GREYS: [&str; 2] = ["#8c96a1", "#69747f"];
 /// The style sheet.
 pub fn style() -> String {
     let fills: String = FILLS
@@ -12,6 +14,7 @@ pub fn style() -> String {
         .enumerate()
         .map(|(i, fill)| format!(" .c{i} {{ fill: {fill} }} .h{i} {{ stroke: {fill} }}"))
         .collect();
+    let [other, exchange] = THIN_GREYS;
     format!(
         "<style>svg {{ font: 15px sans-serif }} .page {{ fill: #fff }} .text {{ fill: #1f2328 }} .faint {{ fill: #57606a }}
 .title {{ font-weight: bold; font-size: 17px }} .bold {{ font-weight: bold }} .middle {{ text-anchor: middle }}
@@ -20,7 +23,7 @@ pub fn style() -> String {
 .ink {{ fill: none; stroke: #1f2328; stroke-opacity: .5; stroke-width: 1.2 }} .dot {{ fill: #1f2328; fill-opacity: .5 }}
 .in {{ fill: #111; text-anchor: middle; stroke-width: 4px; paint-order: stroke }}
 .name {{ stroke: #fff; stroke-width: 5px; paint-order: stroke }}
-{}
+{} .thin {{ stroke: #1f2328; stroke-opacity: .35; stroke-width: .5 }} .thin.c8 {{ fill: {other} }} .thin.c9 {{ fill: {exchange} }}
 @media (prefers-color-scheme: dark) {{ .page {{ fill: #161b22 }} .name {{ stroke: #161b22 }} .text {{ fill: #e6edf3 }} .faint {{ fill: #9da7b3 }} }}</style>\n",
         fills.trim_start()
     )

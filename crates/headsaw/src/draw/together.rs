@@ -1,6 +1,6 @@
 //! Pictures below each other: one scale of time, one legend.
 
-use super::{Colour, Kind, Picture};
+use super::{Colour, Kind, Picture, Words};
 use crate::trace::Source;
 use std::borrow::Cow;
 
@@ -34,9 +34,9 @@ impl<'a> Together<'a> {
     }
 
     /// What stands above a picture: its title, where it is another than the headline; and its summary.
-    pub fn above<'b>(&self, picture: &'b Picture) -> (Option<&'b str>, String) {
+    pub fn above<'b>(&self, picture: &'b Picture, words: &Words) -> (Option<&'b str>, String) {
         let other = !picture.title.is_empty() && picture.title != self.title();
-        (other.then_some(&*picture.title), picture.summary())
+        (other.then_some(&*picture.title), picture.summary(words))
     }
 
     /// Kinds of actions that take time, in the order of a layer.
@@ -45,9 +45,9 @@ impl<'a> Together<'a> {
     }
 
     /// Colours of heads or micro-batches, in words; and a remark where they begin again.
-    pub fn legend(&self) -> (Vec<(Colour, String)>, Option<String>) {
+    pub fn legend(&self, words: &Words) -> (Vec<(Colour, String)>, Option<String>) {
         let (mut entries, mut again) = (Vec::new(), None);
-        for (colours, remark) in self.pictures.iter().map(|picture| picture.legend()) {
+        for (colours, remark) in self.pictures.iter().map(|picture| picture.legend(words)) {
             entries.extend(colours);
             again = again.or(remark);
         }

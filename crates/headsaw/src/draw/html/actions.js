@@ -11,7 +11,7 @@ const headsNumbers = ([first, last]) => (last === first ? "" : last - first === 
 /** Whom a colour belongs to. */
 function owner(panel, bar) {
   const heads = headsOf(panel, bar);
-  return heads[1] > heads[0] ? headsWords(heads) : `${words.tip_micro} ${panel.micro[bar]}`;
+  return heads[1] > heads[0] ? headsWords(heads) : say("micro", { n: panel.micro[bar] });
 }
 
 /** A panel of what is in the page: times in seconds from its beginning. */
@@ -55,7 +55,7 @@ const rowOf = (panel, bar) => panel.rows.find((row) => bar >= row.first && bar <
 const title = (panel, bar) => {
   const heads = headsOf(panel, bar);
   const name = data.kinds[panel.kind[bar]].name;
-  return heads[1] > heads[0] ? `${name}, ${headsWords(heads)}` : name;
+  return heads[1] > heads[0] ? say("of_heads", { step: name, heads: headsWords(heads) }) : name;
 };
 const moment = (panel, seconds) => (panel.slot ? say("slots", { n: short(seconds / panel.slot) }) : duration(seconds));
 

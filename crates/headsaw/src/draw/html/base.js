@@ -94,7 +94,7 @@ function legend(host, panels) {
       if (panel.length[bar] <= 0) continue;
       const kind = data.kinds[panel.kind[bar]];
       const names = steps.get(kind.letter) ?? steps.set(kind.letter, { kind: panel.kind[bar], names: new Set() }).get(kind.letter);
-      names.names.add(kind.name);
+      names.names.add(kind.legend);
       const fill = panel.fill[bar];
       if (fill >= data.own) continue;
       const name = owner(panel, bar);

@@ -139,7 +139,7 @@ function drawBar(panel, pen, bar, x, y, stop) {
   const { context, ratio } = pen;
   const width = Math.max(stop - x, 0.6);
   if (width < 6) {
-    context.fillStyle = data.fills[panel.fill[bar]];
+    context.fillStyle = data.thin[panel.fill[bar] - data.own] ?? data.fills[panel.fill[bar]];
     context.fillRect(x, y, width > 2 ? width - 0.5 : width, ROW); // bars of a colour stay apart
     return;
   }

@@ -1,10 +1,9 @@
 //! A curve of the grain as inline SVG: seconds over sizes, what the plan has, the knee, and what was measured.
 
-use super::super::duration;
 use super::super::scale::step;
+use super::super::{Words, duration};
 use super::escape;
 use super::grain::{CurveView, PointView};
-use super::words::Words;
 use std::fmt::Write;
 
 const WIDTH: f64 = 420.0;

@@ -1,16 +1,15 @@
 //! The data of a page: what its scripts read, as JSON that can stand between script tags.
 
-use super::super::texture::{FILLS, fill, texture};
+use super::super::texture::{FILLS, THIN_GREYS, fill, texture};
 use super::super::together::Together;
-use super::super::{Bar, COLOURS, Kind, Picture, Row, duration};
-use super::words::Words;
+use super::super::{Bar, COLOURS, Kind, Names, Picture, Row, Words, grouped};
 use super::{BARS_MOST, Example, Name, Page};
 use crate::trace::Source;
 use serde_json::{Value, json};
 
 /// All of it, with `<`, `>`, `&` escaped: no text in it can end the script.
 pub fn data(page: &Page, words: &Words) -> String {
-    let kinds: Vec<Value> = Kind::ALL.iter().map(|kind| kind_json(*kind)).collect();
+    let kinds: Vec<Value> = Kind::ALL.iter().map(|kind| kind_json(*kind, words)).collect();
     let pictures: Vec<Picture> = page.timelines.iter().map(|timeline| timeline.picture.clone()).collect();
     let shown = Together::new(&pictures, BARS_MOST * pictures.len()).pictures;
     let timelines: Vec<Value> = page
@@ -20,16 +19,17 @@ pub fn data(page: &Page, words: &Words) -> String {
         .map(|(timeline, picture)| timeline_json(&timeline.name, picture, words))
         .collect();
     let data = json!({
-        "words": words.script, "kinds": kinds, "fills": FILLS, "own": COLOURS, "timelines": timelines,
+        "words": words.script(), "kinds": kinds, "fills": FILLS, "thin": THIN_GREYS, "own": COLOURS, "timelines": timelines,
         "example": page.example.json(), "model": page.model.as_ref().map(Example::json),
     });
     data.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
-fn kind_json(kind: Kind) -> Value {
+fn kind_json(kind: Kind, words: &Words) -> Value {
     let ink = texture(kind);
     json!({
-        "name": kind.name(), "letter": kind.letter(), "exchanges": kind.exchanges(), "lines": ink.lines, "dots": ink.dots,
+        "name": kind.word(words.lang), "legend": words.kind(kind), "letter": kind.letter(), "exchanges": kind.exchanges(),
+        "lines": ink.lines, "dots": ink.dots,
     })
 }
 
@@ -48,20 +48,17 @@ fn timeline_json(name: &Name, picture: &Picture, words: &Words) -> Value {
 
 /// How long it takes, what is idle, where it is from, what is left out.
 fn summary(picture: &Picture, words: &Words) -> String {
-    let length = match picture.slot {
-        Some(slot) => words.say("slots", &[("n", &short(picture.seconds() / slot))]),
-        None => duration(picture.seconds()),
-    };
+    let length = picture.length(picture.seconds(), words);
     let idle = format!("{:.1} %", 100.0 * picture.bubble());
     let mut said = vec![words.say("busy", &[("bubble", &idle), ("time", &length)])];
     if let Source::Measured { machine } = &picture.source {
         said.push(words.say("measured_on", &[("machine", machine)]));
     }
     if picture.window.0 > picture.whole.0 {
-        said.push(words.say("offset", &[("time", &duration(picture.window.0 - picture.whole.0))]));
+        said.push(words.say("offset", &[("time", &super::super::duration(picture.window.0 - picture.whole.0))]));
     }
     if picture.left_out > 0 {
-        said.push(words.say("left_out", &[("n", &picture.left_out.to_string())]));
+        said.push(words.say("left_out", &[("n", &grouped(picture.left_out))]));
     }
     said.join(" ")
 }
@@ -81,10 +78,8 @@ fn rows(picture: &Picture, words: &Words) -> Vec<Value> {
         lanes.push(LaneRow { row, first, count, drawn: !row.exchanges || takes_time });
         first += count;
     }
-    let each_one = lanes.chunk_by(|a, b| a.row.device == b.row.device);
-    let alone = each_one.into_iter().all(|device| device.iter().filter(|lane| lane.drawn).count() <= 1);
-    let staged = picture.rows.iter().any(|row| row.stage > 0);
-    lanes.iter().map(|lane| lane.json(Named { staged, alone }, words)).collect()
+    let names = picture.names(words);
+    lanes.iter().map(|lane| lane.json(names)).collect()
 }
 
 /// A lane, and the places of its bars.
@@ -95,26 +90,11 @@ struct LaneRow<'a> {
     drawn: bool,
 }
 
-/// How rows are named.
-#[derive(Clone, Copy)]
-struct Named {
-    /// There are several stages.
-    staged: bool,
-    /// Each device has one lane that is drawn: a row is then a device, and its heading the stage.
-    alone: bool,
-}
-
 impl LaneRow<'_> {
-    fn json(&self, named: Named, words: &Words) -> Value {
+    fn json(&self, names: Names) -> Value {
         let row = self.row;
-        let (device, stage, number) = (row.device.0.to_string(), row.stage.to_string(), row.number.to_string());
-        let say = |key| words.say(key, &[("n", if key == "lane" { &number } else { &device }), ("s", &stage)]);
-        let device = say(if named.staged { "device_stage" } else { "device" });
-        let (group, name) = match (named.alone, row.exchanges) {
-            (true, _) => (if named.staged { say("stage") } else { String::new() }, say("device")),
-            (false, true) => (device.clone(), say("exchange_lane")),
-            (false, false) => (device.clone(), say("lane")),
-        };
+        let device = if names.staged { row.device_name(names.words) } else { row.device_alone(names.words) };
+        let (group, name) = names.of(row);
         json!({
             "device": row.device.0, "label": device, "group": group, "name": name, "drawn": self.drawn,
             "first": self.first, "count": self.count,

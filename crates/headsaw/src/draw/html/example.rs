@@ -2,9 +2,9 @@
 //!
 //! The page's script has the same formulas; tests hold both against each other and against the simulation.
 
+use super::super::Words;
 use super::data::short;
 use super::fill;
-use super::words::Words;
 use serde_json::{Value, json};
 
 /// Where the sliders stand.

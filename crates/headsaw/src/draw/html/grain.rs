@@ -1,8 +1,8 @@
 //! The grain of a device as a part of the page: sentences, numbers, tables, curves; all text comes with it.
 
+use super::super::{Words, duration};
 use super::curve::curve;
 use super::escape;
-use super::words::Words;
 
 /// What is said of the grain, in the page's language.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -104,22 +104,29 @@ pub fn section(view: &GrainView, words: &Words) -> String {
     let mut text = format!(
         "<section id=\"grain\" aria-labelledby=\"grain-title\">\n<h2 id=\"grain-title\">{}</h2>\n<p class=\"strong\">{}</p>\n",
         words.get("grain"),
-        escape(&view.headline),
+        said(&view.headline),
     );
     text += &format!("<p class=\"faint said-of\">{}</p>\n", escape(&view.facts.join(" · ")));
     text += &numbers(&view.numbers);
-    text += &format!("<h3>{}</h3>\n<p class=\"said-of\">{}</p>\n", words.get("verdict"), escape(&view.verdict));
+    text += &format!("<h3>{}</h3>\n<p class=\"said-of\">{}</p>\n", words.get("verdict"), said(&view.verdict));
     text += &list(&view.reasons);
-    text += &format!("<p class=\"said-of\">{}</p>\n<h3>{}</h3>\n", escape(&view.smallest), escape(&view.change.0));
+    text += &format!("<p class=\"said-of\">{}</p>\n<h3>{}</h3>\n", said(&view.smallest), escape(&view.change.0));
     text += &changes(&view.change.1);
     text += &format!("<div class=\"curves\">\n{}</div>\n", curves(view, words));
     text += &view.sheets.iter().map(sheet).collect::<String>();
     text + "</section>\n"
 }
 
+/// A sentence as markup: no line ends between a number and what it counts.
+fn said(text: &str) -> String {
+    [" %", " ×", " ÷"]
+        .iter()
+        .fold(escape(text), |text, sign| text.replace(sign, &format!("\u{a0}{}", sign.trim_start())))
+}
+
 fn numbers(numbers: &[Number]) -> String {
     let one = |number: &Number| {
-        let [name, value, note] = [&number.name, &number.value, &number.note].map(|text| escape(text));
+        let [name, value, note] = [&number.name, &number.value, &number.note].map(|text| said(text));
         format!("<div><dt>{name}</dt><dd>{value}</dd><dd class=\"faint\">{note}</dd></div>\n")
     };
     let all: String = numbers.iter().map(one).collect();
@@ -127,7 +134,7 @@ fn numbers(numbers: &[Number]) -> String {
 }
 
 fn list(lines: &[String]) -> String {
-    let items: String = lines.iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
+    let items: String = lines.iter().map(|line| format!("<li>{}</li>\n", said(line))).collect();
     if items.is_empty() { items } else { format!("<ul class=\"said\">\n{items}</ul>\n") }
 }
 
@@ -138,7 +145,7 @@ fn changes(lines: &[String]) -> String {
         let (flags, rest) = line.split_at(end);
         let (flags, space) = (flags.trim_end(), if flags.ends_with(' ') { " " } else { "" });
         let flags = if flags.is_empty() { String::new() } else { format!("<code>{}</code>", escape(flags)) };
-        format!("<li>{flags}{space}{}</li>\n", escape(rest))
+        format!("<li>{flags}{space}{}</li>\n", said(rest))
     };
     format!("<ul class=\"said flags\">\n{}</ul>\n", lines.iter().map(one).collect::<String>())
 }
@@ -167,8 +174,8 @@ fn numbers_of(view: &CurveView, words: &Words) -> Sheet {
     columns.extend(view.notes.iter().map(|name| column(name, false)));
     columns.push(column(words.get("marks"), true));
     let row = |point: &PointView| {
-        let mut cells = vec![cell(point.size.to_string()), cell(super::super::duration(point.seconds))];
-        let seconds = || point.measured.map_or("–".into(), super::super::duration);
+        let mut cells = vec![cell(point.size.to_string()), cell(duration(point.seconds))];
+        let seconds = || point.measured.map_or("–".into(), duration);
         cells.extend(measured.then(|| cell(seconds())));
         cells.extend(point.notes.iter().cloned().map(cell));
         let marks: Vec<&str> = [&point.mark, &point.here].into_iter().flatten().map(String::as_str).collect();
