@@ -136,7 +136,7 @@ fn all_actions_are_in_the_page() {
         assert_eq!(column("start")[i], nanoseconds(bar.start));
         assert_eq!(column("length")[i], nanoseconds(bar.end - bar.start));
         assert_eq!((&column("first")[i], &column("last")[i]), (&bar.heads.start.into(), &bar.heads.end.into()));
-        assert_eq!(data["kinds"][column("kind")[i].as_u64().unwrap() as usize]["name"], bar.kind.name());
+        assert_eq!(data["kinds"][column("kind")[i].as_u64().unwrap() as usize]["key"], bar.kind.name());
         assert_eq!(column("flops")[i], bar.work.unwrap().flops.0);
     }
     let rows = told["rows"].as_array().expect("rows");

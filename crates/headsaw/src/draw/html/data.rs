@@ -28,7 +28,7 @@ pub fn data(page: &Page, words: &Words) -> String {
 fn kind_json(kind: Kind, words: &Words) -> Value {
     let ink = texture(kind);
     json!({
-        "name": kind.word(words.lang), "legend": words.kind(kind), "letter": kind.letter(), "exchanges": kind.exchanges(),
+        "key": kind.name(), "name": kind.word(words.lang), "legend": words.kind(kind), "letter": kind.letter(), "exchanges": kind.exchanges(),
         "lines": ink.lines, "dots": ink.dots,
     })
 }

@@ -58,7 +58,7 @@ function outcome(example) {
 
 /** A panel of bars that were played. */
 function panelOfBars(name, total, bars, lanes) {
-  const kinds = STEPS.map((step) => data.kinds.findIndex((kind) => kind.name === step));
+  const kinds = STEPS.map((step) => data.kinds.findIndex((kind) => kind.key === step));
   const sorted = [...bars].sort((a, b) => a.lane - b.lane || a.start - b.start);
   const rows = Array.from({ length: lanes }, (_, lane) => ({
     device: 0, group: "", name: say("lane", { n: lane }), drawn: true,
