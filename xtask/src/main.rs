@@ -3,6 +3,7 @@
 mod bench_peers;
 mod ci;
 mod command;
+mod export_check;
 mod fetch;
 mod oracle;
 mod orders;
@@ -31,6 +32,8 @@ enum Command {
     Oracle,
     /// Ask PyTorch whether it accepts our orders and store what it says (5 GB the first time)
     Orders,
+    /// Ask other engines' own parsers about our exports and store what they say (40 GB the first time)
+    ExportCheck(export_check::Args),
     /// Read our Perfetto traces by Perfetto's own protos and hold them against our Chrome JSON
     Traces,
     /// Use our web pages in a headless Chromium
@@ -57,6 +60,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(args) => test::run(args),
         Command::Oracle => oracle::run(),
         Command::Orders => orders::run(),
+        Command::ExportCheck(args) => export_check::run(args),
         Command::Traces => traces::run(),
         Command::Page(args) => page::run(args),
         Command::BenchPeers(args) => bench_peers::run(args),

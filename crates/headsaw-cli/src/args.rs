@@ -1,6 +1,6 @@
 //! The flags, once: parsing, `--help` and completions come from here.
 
-use crate::{bench, calibrate, compare, completions, demo, draw, grain, inspect, plan, run, simulate, verify};
+use crate::{bench, calibrate, compare, completions, demo, draw, export, grain, inspect, plan, run, simulate, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Cut a Transformer by heads and by stages, and run the cut.
@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
   headsaw simulate smollm2-135m --tp 2 -o predicted.trace
   headsaw draw predicted.trace             who does what when; compare puts another trace beside it
   headsaw run model.gguf -p 'Once upon a time' --plan plan.json
+  headsaw export plan.json --to vllm       flags and files of another engine
 
 MODEL is a GGUF file, a Hugging Face folder or its config.json, hf:org/name (what `hf download` fetched; then if
 wanted @revision and :file or :Q4_K_M), a preset's name (see inspect), or demo.
@@ -53,6 +54,7 @@ pub enum Verb {
     Run(run::Args),
     Bench(bench::Args),
     Calibrate(calibrate::Args),
+    Export(export::Args),
     Completions(completions::Args),
 }
 

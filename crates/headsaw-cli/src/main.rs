@@ -15,6 +15,7 @@ mod demo;
 mod draw;
 mod engine;
 mod error;
+mod export;
 mod forecast;
 mod foretell;
 mod form;
@@ -80,6 +81,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Run(args) => run::act(args, cli.json),
         Verb::Bench(args) => bench::act(args, cli.json),
         Verb::Calibrate(args) => calibrate::act(args, cli.json),
+        Verb::Export(args) => export::act(args, cli.json),
         Verb::Completions(args) => completions::act(args, cli.json),
     }
 }

@@ -6,6 +6,8 @@ mod chat;
 mod demo;
 #[path = "cli/edited.rs"]
 mod edited;
+#[path = "cli/export.rs"]
+mod export;
 #[cfg(all(unix, not(feature = "download")))]
 #[path = "cli/hub.rs"]
 mod hub;
@@ -96,7 +98,7 @@ fn file(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "demo",
     "inspect",
     "verify",
@@ -108,6 +110,7 @@ const VERBS: [&str; 12] = [
     "run",
     "bench",
     "calibrate",
+    "export",
     "completions",
 ];
 

@@ -58,6 +58,7 @@ fn fields_of_json_are_those_of_the_page() {
         ("run", "demo -p The -n 2"),
         ("bench", "demo -p 4 -n 2 -r 1"),
         ("calibrate", "--quick"),
+        ("export", "llama-3.1-8b --tp 2 --to vllm"),
         ("completions", "bash"),
     ];
     for (verb, args) in verbs {

@@ -31,6 +31,7 @@
 
 pub mod cost;
 pub mod draw;
+pub mod export;
 pub mod grain;
 pub mod lower;
 pub mod plan;

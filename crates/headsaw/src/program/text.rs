@@ -4,6 +4,11 @@ use super::*;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+/// What a stage's work on a micro-batch is called.
+pub const FORWARD: &str = "F";
+/// What its hand-over to the next stage is called.
+pub const SEND: &str = "SEND_F";
+
 /// One row a device, in the manner of torch.distributed.pipelining: `0RECV_F0,0F0,0SEND_F0`.
 ///
 /// Only what crosses stages is shown; what happens inside a stage is in [`listing`]. A cell stands where the device
@@ -11,29 +16,37 @@ use std::fmt::Write;
 pub fn ranks(program: &Program) -> String {
     let mut text = String::new();
     for device in program.lanes.chunk_by(|a, b| a.device == b.device) {
+        let stage = device[0].stage.0;
         let cells: Vec<String> =
-            row(program, device).iter().map(|cell| format!("{}{cell}", device[0].stage.0)).collect();
+            row(program, device).iter().map(|(word, micro)| format!("{stage}{word}{}", micro.0)).collect();
         writeln!(text, "{}", cells.join(",")).expect("writing to a String");
     }
     text
 }
 
+/// What crosses stages, a row a stage: the cells of its first device, as [`ranks`] writes them, and their micro-batches.
+pub fn stages(program: &Program) -> Vec<Vec<(&'static str, MicroId)>> {
+    let stages = program.lanes.chunk_by(|a, b| a.stage == b.stage);
+    let first = |stage: &[Lane]| stage.iter().take_while(|lane| lane.device == stage[0].device).count();
+    stages.map(|stage| row(program, &stage[..first(stage)])).collect()
+}
+
 /// The cells of one device: those of a lane that takes the residual in and hands it on, where one does.
-fn row(program: &Program, device: &[Lane]) -> Vec<String> {
+fn row(program: &Program, device: &[Lane]) -> Vec<(&'static str, MicroId)> {
     device.iter().map(|lane| cells(program, lane)).max_by_key(Vec::len).unwrap_or_default()
 }
 
-fn cells(program: &Program, lane: &Lane) -> Vec<String> {
+fn cells(program: &Program, lane: &Lane) -> Vec<(&'static str, MicroId)> {
     let mut seen = BTreeSet::new();
     let cells = lane.actions.iter().filter_map(|action| Some((cell(program, action.op)?, action.micro)));
-    cells.filter(|cell| seen.insert(*cell)).map(|(word, micro)| format!("{word}{}", micro.0)).collect()
+    cells.filter(|cell| seen.insert(*cell)).collect()
 }
 
 /// What an action is to the stages.
 fn cell(program: &Program, op: Op) -> Option<&'static str> {
     match op {
         Op::Send(chan) | Op::Recv(chan) => residual(program, chan).then(|| word(program, op)),
-        Op::Compute(_) | Op::AllReduce(..) | Op::AllGather(..) => Some("F"),
+        Op::Compute(_) | Op::AllReduce(..) | Op::AllGather(..) => Some(FORWARD),
     }
 }
 
@@ -87,7 +100,7 @@ pub fn word(program: &Program, op: Op) -> &'static str {
         Op::Compute(step) => step_word(step),
         Op::Send(chan) => match carries(chan) {
             Carries::Header(_) => "SEND_HEADER",
-            Carries::Residual { .. } => "SEND_F",
+            Carries::Residual { .. } => SEND,
             Carries::Logits { .. } => "SEND_LOGITS",
         },
         Op::Recv(chan) => match carries(chan) {
