@@ -30,9 +30,16 @@ fn an_edited_plan_is_held_to_the_cluster_that_it_names() {
     let told = headsaw(&["verify", &long]).err;
     assert!(told.contains(&format!("{}…: no such cluster", "y".repeat(80))) && told.len() < 1000, "{told}");
     let chunk = edited(&|plan| plan["steps"]["chunk"] = 99.into());
-    refused(&["verify", &chunk], "steps.chunk: expected 1 to 64 heads");
-    let wide = edited(&|plan| plan["steps"]["chunk"] = 64.into());
-    assert!(good(&["simulate", &wide]).contains("16 heads at a time"));
+    refused(
+        &["verify", &chunk],
+        "steps.chunk: expected at least 1 head and at most 16, as a device of this plan holds",
+    );
+    let wide = edited(&|plan| plan["steps"]["chunk"] = 17.into());
+    for verb in ["verify", "simulate", "grain"] {
+        refused(&[verb, &wide], &format!("{wide}: steps.chunk: expected at least 1 head and at most 16"));
+    }
+    let whole = edited(&|plan| plan["steps"]["chunk"] = 16.into());
+    assert!(good(&["simulate", &whole]).contains("16 heads at a time"));
     let steps = edited(&|plan| plan["steps"] = Value::from(vec!["project|attend|merge"]));
     refused(&["verify", &steps], "expected `steps`, as {\"cut\": \"project|attend|merge\"");
 }

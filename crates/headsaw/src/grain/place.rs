@@ -174,6 +174,8 @@ impl<'a> Case<'a> {
         plan.model.kv_heads = plan.model.kv_heads.max(heads.div_ceil(group));
         plan.model.heads = plan.model.kv_heads * group;
         plan.stages[0].slices[0].heads = 0..heads;
+        let steps = plan.steps.as_mut().expect("a case has steps");
+        steps.chunk = steps.chunk.min(heads);
         plan
     }
 }
@@ -195,8 +197,10 @@ pub fn head_lanes(steps: &HeadSteps) -> usize {
     lanes.len()
 }
 
-/// Steps on lanes as they are placed now: those of the kind, or in turn over lanes that are all alike.
+/// Steps on lanes as they are placed now: those of the kind, or in turn over lanes that are all alike. A chunk has as many
+/// heads as a device of this plan holds, at most.
 fn place(plan: &mut Plan, kind: &DeviceKind, flow: Flow) {
+    let flow = Flow { chunk: flow.chunk.min(work::heads_most(plan)), ..flow };
     let in_turn = plan.steps.as_ref().is_some_and(|steps| steps.others.is_none());
     if in_turn {
         plan.steps = Some(HeadSteps::in_turn(flow, plan.lanes));

@@ -94,9 +94,10 @@ fn steps(plan: &Plan, found: &mut Vec<Violation>) {
     for lane in steps.lanes.iter().chain(&steps.others).filter(|lane| **lane >= plan.lanes) {
         found.push(Violation::new("steps", format!("lanes 0 to {}", plan.lanes.saturating_sub(1)), lane));
     }
-    let heads = plan.model.heads;
+    let heads = work::heads_most(plan);
     if !(1..=heads).contains(&steps.chunk) {
-        found.push(Violation::new("steps.chunk", format!("1 to {heads} heads, as the model has"), steps.chunk));
+        let expected = format!("at least 1 head and at most {heads}, as a device of this plan holds");
+        found.push(Violation::new("steps.chunk", expected, steps.chunk));
     }
     let most = plan.workload.micros;
     if !(1..=most).contains(&steps.interleave) {
