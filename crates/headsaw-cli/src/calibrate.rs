@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
   headsaw calibrate                        shows what was measured
   headsaw calibrate -o here.toml
   headsaw calibrate --quick --json
+  headsaw calibrate --dtypes Q4_K,Q6_K           only what a model in Q4_K_M has
   headsaw calibrate --isa avx2 -o - | less")]
 pub struct Args {
     /// Where to write the cluster file; - is standard output
@@ -30,6 +31,10 @@ pub struct Args {
     /// Take a second or two instead of fifteen; less exact
     #[arg(long)]
     quick: bool,
+    /// Types of weights that products are measured with, as Q4_1,Q8_0 [default: all]; predictions take the most similar
+    /// one for what is missing
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = dtype)]
+    dtypes: Vec<Dtype>,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -52,7 +57,10 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let mut bar = Progress::new("measuring {bar:40} {percent} %");
     let title = title(compute.name());
     let budget = if args.quick { calibrate::QUICK } else { calibrate::BUDGET };
-    let measured = calibrate::calibrate(&title, &*compute, budget, &mut |at| bar.at(at.done, at.total));
+    let asked = |dtype: &Dtype| args.dtypes.is_empty() || args.dtypes.contains(dtype);
+    let weights: Vec<Dtype> = Dtype::ALL.into_iter().filter(asked).collect();
+    let scope = calibrate::Scope { title: &title, weights: &weights, budget };
+    let measured = calibrate::calibrate(&scope, &*compute, &mut |at| bar.at(at.done, at.total));
     bar.end();
     let kind = &measured.groups[0].kind;
     let (Prices::Table(table), level) = (&kind.prices, &measured.levels[0]) else { unreachable!("it was measured") };
@@ -63,6 +71,15 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
         output::print_json(&Json { title: &title, kernels, file, memory_bytes, table, level })?;
     }
     Ok(())
+}
+
+/// A type of weights by its name, in letters of either case.
+fn dtype(name: &str) -> Result<Dtype, String> {
+    let named = |dtype: &Dtype| dtype.name().eq_ignore_ascii_case(name.trim());
+    Dtype::ALL.into_iter().find(named).ok_or_else(|| {
+        let names: Vec<&str> = Dtype::ALL.iter().map(|dtype| dtype.name()).collect();
+        format!("no type of weights; those that run here are {}", names.join(", "))
+    })
 }
 
 /// The file to where it was asked for, the figures to where they are not in its way.
@@ -137,7 +154,8 @@ fn products(table: &cluster::Table) -> String {
     let heads: Vec<String> = tokens.iter().map(u32::to_string).collect();
     let columns: Vec<&str> = ["<GOP/s by tokens"].into_iter().chain(heads.iter().map(String::as_str)).collect();
     let mut shown = Table::new(&columns);
-    for weights in Dtype::ALL {
+    let measured = |dtype: &Dtype| table.products.iter().any(|point| point.weights == *dtype);
+    for weights in Dtype::ALL.into_iter().filter(measured) {
         let at = |tokens: &u32| table.products.iter().find(|point| point.weights == weights && point.tokens == *tokens);
         let rate = |tokens| at(tokens).map_or(String::new(), |point| giga(point.flops_per_second.0));
         shown.row([weights.name().to_string()].into_iter().chain(tokens.iter().map(rate)).collect());

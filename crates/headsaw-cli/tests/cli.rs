@@ -21,6 +21,7 @@ mod run;
 mod traces;
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -559,12 +560,17 @@ fn calibrate_writes_a_cluster_that_can_be_read() {
     let shown = good(&["calibrate", "--quick", "-o", &path]);
     assert!(["memory", "cache", "Q4_1", "attention", "lay out"].iter().all(|word| shown.contains(word)), "{shown}");
     good(&["inspect", &path]);
-    let text = good(&["calibrate", "--quick", "--isa", "portable", "-o", "-"]);
+    let text = good(&["calibrate", "--quick", "--isa", "portable", "--dtypes", "q4_1,Q6_K", "-o", "-"]);
     assert!(text.contains("portable kernels"), "{text}");
-    good(&["inspect", &file(&folder, "text.toml", &text)]);
+    let portable = json(&["inspect", &file(&folder, "text.toml", &text)]);
+    let products = portable["groups"][0]["prices"]["table"]["products"].as_array().unwrap().iter();
+    let of: BTreeSet<&str> = products.map(|point| point["weights"].as_str().unwrap()).collect();
+    assert_eq!(of, ["q4_1", "q6_k"].into());
+    refused(&["calibrate", "--dtypes", "Q4_1,Q4_K_M"], "no type of weights; those that run here are F32, F16");
     let measured = json(&["calibrate", "--quick", "-o", &path]);
     assert_eq!(measured["file"], Value::from(path.as_str()));
-    assert!(measured["table"]["products"].as_array().unwrap().len() >= 5);
+    let measured = measured["table"]["products"].as_array().unwrap();
+    assert_eq!(measured.len(), 11 * 6, "each type of weights with each number of tokens");
     refused(&["calibrate", "-o", "no/such/folder.toml"], "no such folder");
     refused(&["calibrate", "--backend", "reference", "--isa", "avx2"], "no instruction sets");
 }

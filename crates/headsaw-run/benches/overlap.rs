@@ -10,10 +10,11 @@ use headsaw::plan::{CutRequest, Exchange, Flow as HeadFlow, HeadSteps, Order, Ov
 use headsaw::program::{Op, Program};
 use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::{Cluster, DeviceId, Link, Links};
+use headsaw::spec::model::Dtype;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::trace::Trace;
 use headsaw::units::{BytesPerSecond, Seconds};
-use headsaw_run::calibrate::{BUDGET, calibrate};
+use headsaw_run::calibrate::{BUDGET, Scope, calibrate};
 use headsaw_run::compute;
 use headsaw_run::generate::{Engine, Flow, Options, Report, not_yet};
 use headsaw_run::weights::ModelFile;
@@ -44,7 +45,8 @@ fn main() {
         return;
     };
     let file = ModelFile::open(Path::new(&path)).expect("a model");
-    let mut cluster = calibrate("this machine", &*compute::cpu(None).expect("kernels"), BUDGET, &mut |_| {});
+    let scope = Scope { title: "this machine", weights: &Dtype::ALL, budget: BUDGET };
+    let mut cluster = calibrate(&scope, &*compute::cpu(None).expect("kernels"), &mut |_| {});
     let (link, alone) = chosen(&file);
     println!("link {link}: {:.0} ms without it\n", 1e3 * alone);
     cluster.levels.iter_mut().for_each(|level| level.link = Some(link));

@@ -12,7 +12,7 @@ use headsaw::spec::cluster::{Cluster, Link, Links};
 use headsaw::spec::model::{Dtype, Family, ModelSpec};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::trace::Trace;
-use headsaw_run::calibrate::{BUDGET, calibrate};
+use headsaw_run::calibrate::{BUDGET, Scope, calibrate};
 use headsaw_run::compute;
 use headsaw_run::generate::{Engine, Flow, Options, Report};
 use headsaw_run::testing::{random_model, small_spec};
@@ -67,7 +67,8 @@ struct Stand {
 fn main() {
     let words: Vec<String> = std::env::args().collect();
     let rounds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS).max(1);
-    let cluster = calibrate("this machine", &*compute::cpu(None).expect("kernels"), BUDGET, &mut |_| {});
+    let scope = Scope { title: "this machine", weights: &Dtype::ALL, budget: BUDGET };
+    let cluster = calibrate(&scope, &*compute::cpu(None).expect("kernels"), &mut |_| {});
     let mut errors = Vec::new();
     for (name, file) in models() {
         let mut stands: Vec<Stand> = CUTS.iter().map(|cut| Stand::new(*cut, &file, &cluster)).collect();

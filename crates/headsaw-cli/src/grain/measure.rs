@@ -11,9 +11,10 @@ use crate::{calibrate, engine};
 use headsaw::cost::Load;
 use headsaw::grain::{Arm, Grain, Question, Times, arms};
 use headsaw::lower::work;
-use headsaw::plan::Overlap;
+use headsaw::plan::{Overlap, Plan};
 use headsaw::spec::cluster::{Cluster, Links, Prices};
 use headsaw::units::Bytes;
+use headsaw_run::calibrate::Scope;
 use headsaw_run::generate::{Engine, Flow, Options};
 use headsaw_run::weights::ModelFile;
 use headsaw_run::{compute, machine};
@@ -41,12 +42,14 @@ const A_FIGURE: Duration = Duration::from_millis(40);
 /// Tokens that are generated: as many as `grain` has room for.
 const GENERATED: usize = crate::scene::ROUNDS as usize;
 
-/// This machine as a cluster.
-pub fn here() -> Result<Cluster, Failure> {
+/// This machine as a cluster, as far as this plan's predictions need it.
+pub fn here(plan: &Plan) -> Result<Cluster, Failure> {
     let compute = compute::cpu(None).map_err(Failure::failed)?;
     let title = calibrate::title(compute.name());
     let mut bar = Progress::new("measuring this machine {bar:40} {percent} %");
-    Ok(headsaw_run::calibrate::calibrate(&title, &*compute, A_FIGURE, &mut |at| bar.at(at.done, at.total)))
+    let weights = [work::weight_type(plan), work::ends_type(plan)];
+    let scope = Scope { title: &title, weights: &weights, budget: A_FIGURE };
+    Ok(headsaw_run::calibrate::calibrate(&scope, &*compute, &mut |at| bar.at(at.done, at.total)))
 }
 
 /// Measures, and lays the times into the answer. Whether somebody pressed Ctrl-C: then what is there counts.

@@ -148,7 +148,7 @@ impl Args {
         if wanted.cluster.cluster.is_some() {
             return Ok(forecast);
         }
-        resolve(&ForecastArgs { here: Some(measure::here()?), ..wanted })
+        resolve(&ForecastArgs { here: Some(measure::here(&forecast.plan)?), ..wanted })
     }
 
     /// What can be known to go wrong before anything is played.

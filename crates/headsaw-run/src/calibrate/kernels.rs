@@ -40,13 +40,21 @@ const PROMPT_SECONDS: f64 = 0.1;
 const LONGER: u32 = 10;
 const VOCABULARY: usize = 1 << 15;
 
-pub(super) const MEASUREMENTS: u64 = (Dtype::ALL.len() * TOKENS.len() + QUERIES.len() + 3 + 9 + 2) as u64;
+/// With so many types of weights.
+pub(super) fn measurements(weights: usize) -> u64 {
+    (weights * TOKENS.len() + QUERIES.len() + 3 + 9 + 2) as u64
+}
 
 /// Products by type and tokens, the laying out of activations left out.
-pub(super) fn products(compute: &dyn Compute, lay_per_second: f64, rounds: &mut Rounds) -> Vec<ProductPoint> {
+pub(super) fn products(
+    compute: &dyn Compute,
+    weights: &[Dtype],
+    lay_per_second: f64,
+    rounds: &mut Rounds,
+) -> Vec<ProductPoint> {
     let mut x = Activations::new(compute, TOKENS[TOKENS.len() - 1], DEPTH);
     let mut points = Vec::new();
-    for weights in Dtype::ALL {
+    for &weights in weights {
         let [small, large] = [SMALL, LARGE].map(|bytes| matrix(compute, weights, rows(weights, bytes), DEPTH));
         for tokens in TOKENS {
             let matrix = if tokens < PROMPT { &small } else { &large };

@@ -8,6 +8,7 @@ mod threads;
 use crate::compute::Compute;
 use crate::machine;
 use headsaw::spec::cluster::{Cluster, DeviceGroup, DeviceKind, Level, Prices, StepLanes, Table};
+use headsaw::spec::model::Dtype;
 use headsaw::units::Bytes;
 use rounds::Rounds;
 use std::time::Duration;
@@ -21,35 +22,49 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Measurements of a run.
-const MEASUREMENTS: u64 = memory::MEASUREMENTS + kernels::MEASUREMENTS + threads::MEASUREMENTS;
-
 /// How long the rounds of one measurement go on, for figures to keep.
 pub const BUDGET: Duration = Duration::from_millis(200);
 
 /// The same for a quick look.
 pub const QUICK: Duration = Duration::from_millis(5);
 
-/// Measures this machine with these kernels, each figure for `budget`. `title` says which machine.
-pub fn calibrate(title: &str, compute: &dyn Compute, budget: Duration, progress: &mut dyn FnMut(Progress)) -> Cluster {
-    let mut done = 0;
-    let mut tick = || {
-        done += 1;
-        progress(Progress { done, total: MEASUREMENTS });
-    };
-    let mut rounds = Rounds::new(budget, &mut tick);
-    let (table, level) = measure(compute, &mut rounds);
-    debug_assert_eq!(done, MEASUREMENTS, "measurements are counted right");
-    cluster(title, table, level)
+/// What is measured, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// Which machine it is.
+    pub title: &'a str,
+    /// Types of weights that products are measured with; of others the most similar one counts.
+    pub weights: &'a [Dtype],
+    /// For how long the rounds of one measurement go on.
+    pub budget: Duration,
 }
 
-fn measure(compute: &dyn Compute, rounds: &mut Rounds) -> (Table, Level) {
+impl Scope<'_> {
+    fn measurements(&self) -> u64 {
+        memory::MEASUREMENTS + threads::MEASUREMENTS + kernels::measurements(self.weights.len())
+    }
+}
+
+/// Measures this machine with these kernels.
+pub fn calibrate(scope: &Scope, compute: &dyn Compute, progress: &mut dyn FnMut(Progress)) -> Cluster {
+    let (mut done, total) = (0, scope.measurements());
+    let mut tick = || {
+        done += 1;
+        progress(Progress { done, total });
+    };
+    let mut rounds = Rounds::new(scope.budget, &mut tick);
+    let (table, level) = measure(scope.weights, compute, &mut rounds);
+    debug_assert_eq!(done, total, "measurements are counted right");
+    cluster(scope.title, table, level)
+}
+
+fn measure(weights: &[Dtype], compute: &dyn Compute, rounds: &mut Rounds) -> (Table, Level) {
     let cores = cores();
     let reading = memory::measure(compute, cores, rounds);
     let between = threads::measure(cores, rounds);
     let elements = kernels::elements(compute, rounds);
     let attention = kernels::attention(compute, rounds);
-    let products = kernels::products(compute, elements.lay_per_second, rounds);
+    let products = kernels::products(compute, weights, elements.lay_per_second, rounds);
     let together = kernels::together(compute, cores, rounds);
     let table = Table {
         cores,
@@ -119,14 +134,16 @@ mod tests {
     fn what_was_measured_survives_its_file() {
         let (mut seen, mut last) = (0, None);
         let kernels = crate::compute::cpu(None).unwrap();
-        let measured = calibrate("a machine", &*kernels, QUICK, &mut |progress| {
+        let scope = Scope { title: "a machine", weights: &Dtype::ALL, budget: QUICK };
+        let measured = calibrate(&scope, &*kernels, &mut |progress| {
             seen += 1;
             assert_eq!(progress.done, seen);
             last = Some(progress);
         });
-        assert_eq!(last, Some(Progress { done: MEASUREMENTS, total: MEASUREMENTS }));
+        assert_eq!(last, Some(Progress { done: scope.measurements(), total: scope.measurements() }));
         assert_eq!(read("local", &write(&measured)), Ok(measured.clone()));
         let Prices::Table(table) = &measured.groups[0].kind.prices else { panic!("a table") };
         assert!(table.products.iter().all(|point| point.flops_per_second.0 > 1e6), "{table:?}");
+        assert!(Dtype::ALL.iter().all(|weights| table.products.iter().any(|point| point.weights == *weights)));
     }
 }

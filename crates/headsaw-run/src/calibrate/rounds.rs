@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-/// However long they take.
+/// Rounds that a measurement has at least, and how many budgets they may take: a long round alone tells enough.
 const ROUNDS_LEAST: usize = 4;
+const BUDGETS_MOST: u32 = 20;
 
 /// Measures, and says so each time.
 pub(super) struct Rounds<'a> {
@@ -43,13 +44,23 @@ impl Rounds<'_> {
     pub fn timed(&mut self, mut round: impl FnMut() -> f64) -> f64 {
         self.seconds.clear();
         let begun = Instant::now();
-        while self.seconds.len() < ROUNDS_LEAST || begun.elapsed() < self.budget {
+        while !enough(self.seconds.len(), begun.elapsed(), self.budget) {
             self.seconds.push(round());
         }
-        self.seconds.sort_by(f64::total_cmp);
         (self.tick)();
-        self.seconds[self.seconds.len() / 4].max(f64::MIN_POSITIVE)
+        quarter(&mut self.seconds).max(f64::MIN_POSITIVE)
     }
+}
+
+/// Whether so many rounds that took so long are enough.
+fn enough(rounds: usize, took: Duration, budget: Duration) -> bool {
+    let budgets = if rounds < ROUNDS_LEAST { BUDGETS_MOST } else { 1 };
+    rounds > 0 && took >= budget * budgets
+}
+
+fn quarter(seconds: &mut [f64]) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 4]
 }
 
 #[cfg(test)]
@@ -58,10 +69,19 @@ mod tests {
 
     #[test]
     fn the_quarter_mark_counts() {
-        let (mut ticks, mut times) = (0, [8.0, 1.0, 4.0, 2.0].into_iter());
+        assert_eq!(quarter(&mut [8.0, 1.0, 4.0, 2.0]), 2.0);
+        let mut ticks = 0;
         let mut tick = || ticks += 1;
-        let mut rounds = Rounds::new(Duration::ZERO, &mut tick);
-        assert_eq!(rounds.timed(|| times.next().unwrap()), 2.0);
+        assert_eq!(Rounds::new(Duration::ZERO, &mut tick).timed(|| 7.0), 7.0);
         assert_eq!(ticks, 1);
+    }
+
+    #[test]
+    fn rounds_go_on_for_the_budget_and_few_long_ones_for_many() {
+        let budget = Duration::from_secs(1);
+        assert!(!enough(0, budget * 100, budget), "there is always one");
+        assert!(!enough(1, budget * 2, budget) && !enough(3, budget * 19, budget));
+        assert!(enough(1, budget * 20, budget), "one long round tells enough");
+        assert!(enough(4, budget, budget) && !enough(4000, budget / 2, budget));
     }
 }
