@@ -96,7 +96,6 @@ impl Engine {
     pub fn devices(&self) -> Vec<DeviceReport> {
         let report = |(stage, slice): (usize, &Slice)| {
             let weight_bytes = self.devices[&slice.device].bytes();
-            let rotations = Rotations::size(self.plan.model.head_width, self.plan.workload.context);
             DeviceReport {
                 device: slice.device,
                 stage,
@@ -107,7 +106,7 @@ impl Engine {
                 memory_bytes_peak: weight_bytes
                     + self.memory[&slice.device].bytes()
                     + self.messages(slice.device)
-                    + rotations,
+                    + work::rotation_bytes(&self.plan),
             }
         };
         self.plan.slices().map(report).collect()

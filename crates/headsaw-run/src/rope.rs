@@ -1,7 +1,6 @@
 //! Rotary position embedding: cosines and sines for every position, computed once.
 
 use headsaw::spec::model::Rope;
-use headsaw::units::Bytes;
 
 /// `cos` and `sin` for positions `0..context`, `[context, D/2]` each.
 pub(crate) struct Rotations {
@@ -19,7 +18,7 @@ impl Rotations {
         let frequencies: Vec<f64> = (0..pairs).map(frequency).collect();
         let angles = || (0..context).flat_map(|position| frequencies.iter().map(move |f| f64::from(position) * f));
         let table = |of: fn(f64) -> f64| {
-            let mut table = Vec::with_capacity(context as usize * pairs); // no more than `size` says
+            let mut table = Vec::with_capacity(context as usize * pairs); // no more than is promised
             table.extend(angles().map(|angle| of(angle) as f32));
             table
         };
@@ -30,10 +29,5 @@ impl Rotations {
     pub fn at(&self, position: u32, first: usize, count: usize) -> (&[f32], &[f32]) {
         let start = position as usize * self.pairs + first;
         (&self.cos[start..start + count], &self.sin[start..start + count])
-    }
-
-    /// Bytes of the table for heads of this width and so many positions.
-    pub fn size(head_width: u32, context: u32) -> Bytes {
-        Bytes(8 * u64::from(head_width / 2)) * u64::from(context)
     }
 }

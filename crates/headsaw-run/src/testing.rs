@@ -28,6 +28,7 @@ pub fn small_spec(family: Family) -> ModelSpec {
         rope: Some(Rope { theta: 10_000.0, scaling: None }),
         tied: false,
         dtype: Dtype::F32,
+        mixed: Vec::new(),
     }
 }
 

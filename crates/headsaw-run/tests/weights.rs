@@ -1,7 +1,10 @@
 //! The same weights out of every kind of file, in every slice.
 
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope, RopeScaling};
-use headsaw_run::testing::{Random, random_hf_folder, random_model, read_safetensors, safetensors, small_spec};
+use headsaw::spec::{Matrix, Mixed};
+use headsaw_run::testing::{
+    Random, q4_k_m, random_hf_folder, random_mix, random_model, read_safetensors, safetensors, small_spec,
+};
 use headsaw_run::tokenizer::Tokenizer;
 use headsaw_run::weights::{LayerWeight, ModelFile, RawRows, Weight};
 use std::path::PathBuf;
@@ -26,12 +29,42 @@ fn random_models_open() {
         for dtype in Dtype::ALL {
             let spec = wide_spec(family);
             let model = open(random_model(&spec, 7, dtype));
-            assert_eq!(*model.spec(), ModelSpec { dtype, ..spec });
+            let shape = model.spec();
+            assert_eq!([Matrix::Embedding, Matrix::Output].map(|end| shape.end_type(end)), [dtype; 2]);
+            assert!(shape.mixed.iter().all(|mixed| mixed.weights.is_end()), "{:?}", shape.mixed);
+            assert_eq!(*shape, ModelSpec { dtype, mixed: shape.mixed.clone(), ..spec });
             let tokenizer = Tokenizer::from_model(&model).expect("a tokenizer");
             let ids = tokenizer.encode("the cat, 12", true).expect("encodes");
             assert_eq!(tokenizer.decode(&ids), "the cat, 12");
         }
     }
+}
+
+/// Types as in a Q4_K_M file: the shape says of each layer what the file says.
+#[test]
+fn the_shape_knows_how_each_matrix_is_stored() {
+    let spec = ModelSpec { layers: 9, tied: true, ..wide_spec(Family::Llama) };
+    let model = open(random_mix(&spec, 7, |weight| q4_k_m(&spec, weight)));
+    let shape = model.spec();
+    assert_eq!((shape.dtype, shape.end_type(Matrix::Output)), (Dtype::Q4K, Dtype::Q6K));
+    let mut seen = vec![];
+    for layer in 0..spec.layers {
+        for (weight, matrix) in
+            [(LayerWeight::V, Matrix::V), (LayerWeight::Down, Matrix::Down), (LayerWeight::Q, Matrix::Q)]
+        {
+            let dtype = model.dtype(Weight::Layer(layer, weight)).expect("a type");
+            let said: Vec<_> = shape.types(matrix, &(layer..layer + 1)).collect();
+            assert_eq!(said, [(dtype, 1)], "{matrix:?} of layer {layer}");
+            seen.push((matrix, dtype));
+        }
+    }
+    assert!(seen.contains(&(Matrix::V, Dtype::Q4K)) && seen.contains(&(Matrix::V, Dtype::Q6K)));
+    let text = serde_json::to_string(&shape.mixed).expect("JSON");
+    assert_eq!(
+        text,
+        r#"[{"weights":"v","layers":"0..1, 3..4, 6..9","dtype":"q6_k"},{"weights":"down","layers":"0..1, 3..4, 6..9","dtype":"q6_k"}]"#
+    );
+    assert_eq!(serde_json::from_str::<Vec<Mixed>>(&text).expect("reads"), shape.mixed);
 }
 
 /// Rotary pairs come side by side, whatever the file's order: the test writer stores both families from the same numbers.

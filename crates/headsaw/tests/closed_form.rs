@@ -1,7 +1,7 @@
 //! Two roads to one time: the closed form, and the simulation.
 
 use headsaw::cost::{Collective, CostModel, Domain, HandOver, Load, Price, predict};
-use headsaw::lower::lower;
+use headsaw::lower::{lower, work};
 use headsaw::plan::{CutRequest, Exchange, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::program::{Step, Work};
 use headsaw::simulate::{Rounds, simulate};
@@ -72,6 +72,7 @@ fn model(layers: u32, group: u32, ffn: u32) -> ModelSpec {
         rope: Some(Rope { theta: 10_000.0, scaling: None }),
         tied: true,
         dtype: Dtype::F16,
+        mixed: vec![],
     }
 }
 
@@ -92,10 +93,12 @@ prop_compose! {
             exchange: if gather { Exchange::Gather } else { Exchange::Reduce },
             order: if sequential { Order::Sequential } else { Order::Pipelined },
         };
+        let plan = cut(&model(layers, group, ffn), workload, &request).unwrap();
+        let chunk = chunk.min(work::heads_most(&plan));
         let steps = cut_at.map(|text| HeadSteps {
             cut: text.parse().unwrap(), lanes: (0..parts).collect(), others: Some(0), chunk, interleave: 1, overlap,
         });
-        Plan { steps, ..cut(&model(layers, group, ffn), workload, &request).unwrap() }
+        Plan { steps, ..plan }
     }
 }
 

@@ -40,6 +40,7 @@ fn defaults() {
         rope: Some(Rope { theta: 10_000.0, scaling: None }),
         tied: false,
         dtype: Dtype::F32,
+        mixed: vec![],
     };
     assert_eq!(spec, expected);
     assert_eq!(

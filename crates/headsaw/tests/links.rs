@@ -66,6 +66,7 @@ fn model() -> ModelSpec {
         rope: Some(Rope { theta: 10_000.0, scaling: None }),
         tied: true,
         dtype: Dtype::F16,
+        mixed: vec![],
     }
 }
 

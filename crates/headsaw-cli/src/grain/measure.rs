@@ -47,7 +47,7 @@ pub fn here(plan: &Plan) -> Result<Cluster, Failure> {
     let compute = compute::cpu(None).map_err(Failure::failed)?;
     let title = calibrate::title(compute.name());
     let mut bar = Progress::new("measuring this machine {bar:40} {percent} %");
-    let weights = [work::weight_type(plan), work::ends_type(plan)];
+    let weights = work::weight_types(plan);
     let scope = Scope { title: &title, weights: &weights, budget: A_FIGURE };
     Ok(headsaw_run::calibrate::calibrate(&scope, &*compute, &mut |at| bar.at(at.done, at.total)))
 }

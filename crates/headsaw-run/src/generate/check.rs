@@ -1,9 +1,8 @@
 //! What is refused before anything is loaded: plans that do not hold together, or for which this machine has no memory.
 
 use super::RunError;
-use crate::rope::Rotations;
 use crate::weights::ModelFile;
-use headsaw::lower::lower;
+use headsaw::lower::{lower, work};
 use headsaw::plan::Plan;
 use headsaw::program::Program;
 use headsaw::spec::cluster::DeviceId;
@@ -66,7 +65,8 @@ pub(super) fn sound(plan: &Plan) -> Result<(Program, BTreeMap<DeviceId, Memory>)
 /// Refuses, before anything is allocated, what this machine has no memory for.
 fn fits_machine(plan: &Plan, held: &BTreeMap<DeviceId, Memory>) -> Result<(), RunError> {
     let devices = held.values().map(Memory::total).sum::<Bytes>();
-    let need = devices + Rotations::size(plan.model.head_width, plan.workload.context);
+    let shared = work::rotation_bytes(plan) * (held.len() as u64 - 1);
+    let need = Bytes(devices.0 - shared.0);
     match crate::machine::memory() {
         Some(room) if need > room => Err(RunError::Input(format!(
             "this run needs {need} and this machine has {room}: take a smaller --context or --prompt-chunk, or fewer prompts at once"

@@ -5,7 +5,7 @@ use super::gguf::NAME_BYTES_MAX;
 use super::names::Naming;
 use super::open::hash;
 use super::parts::FILES_MAX;
-use super::place::{check_count, main_dtype, place};
+use super::place::{check_count, note_types, place};
 use super::read::Source;
 use super::{ModelFile, Origin, safetensors};
 use headsaw::spec::config::ConfigError;
@@ -42,7 +42,7 @@ pub(super) fn open(dir: &Path) -> Result<ModelFile, Error> {
     }
     check_count(&name, &tensors)?;
     let places = place(&name, &spec, &tensors, Naming::HuggingFace)?;
-    spec.dtype = main_dtype(&tensors, &places);
+    note_types(&mut spec, &tensors, &places);
     if let Ok(tokenizer) = Source::open(&dir.join("tokenizer.json")) {
         hash(&mut hasher, &tokenizer, tokenizer.size())?;
     }

@@ -113,6 +113,7 @@ fn shape(keys: &mut Keys, family: Family) -> ModelSpec {
         rope: Some(Rope { theta: keys.float("rope.freq_base", Some(10_000.0)), scaling: scaling(keys) }),
         tied: !keys.gguf.tensors.iter().any(|t| t.name == "output.weight"),
         dtype: Dtype::F32,
+        mixed: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The weights of a layer, their shapes, and what the two file formats call them.
 
+use headsaw::spec::Matrix;
 use headsaw::spec::model::{Family, ModelSpec};
 
 /// One weight of a model.
@@ -138,11 +139,23 @@ impl Weight {
 
     /// True for gains and biases.
     pub fn is_vector(self) -> bool {
-        match self {
-            Weight::Embedding | Weight::Output => false,
-            Weight::OutputNorm => true,
-            Weight::Layer(_, weight) => weight.is_bias() || weight.is_gain(),
-        }
+        self.matrix().is_none()
+    }
+
+    /// Which matrix of a shape it is; none for gains and biases.
+    pub(crate) fn matrix(self) -> Option<Matrix> {
+        Some(match self {
+            Weight::Embedding => Matrix::Embedding,
+            Weight::Output => Matrix::Output,
+            Weight::Layer(_, LayerWeight::Q) => Matrix::Q,
+            Weight::Layer(_, LayerWeight::K) => Matrix::K,
+            Weight::Layer(_, LayerWeight::V) => Matrix::V,
+            Weight::Layer(_, LayerWeight::O) => Matrix::O,
+            Weight::Layer(_, LayerWeight::Gate) => Matrix::Gate,
+            Weight::Layer(_, LayerWeight::Up) => Matrix::Up,
+            Weight::Layer(_, LayerWeight::Down) => Matrix::Down,
+            _ => return None,
+        })
     }
 
     /// True for the gains of norms.

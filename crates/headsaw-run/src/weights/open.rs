@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::gguf::Gguf;
 use super::names::Naming;
-use super::place::{ROPE_DIVISORS, main_dtype, place};
+use super::place::{ROPE_DIVISORS, note_types, place};
 use super::read::Source;
 use super::stored::{self, Part, Stored};
 use super::{ModelFile, Origin, gguf_spec};
@@ -21,7 +21,7 @@ pub(super) fn gguf(files: Vec<(Source, Gguf)>) -> Result<ModelFile, Error> {
     let mut spec = gguf_spec::read(&name, &header)?;
     let tensors = std::mem::take(&mut header.tensors);
     let places = place(&name, &spec, &tensors, Naming::Gguf)?;
-    spec.dtype = main_dtype(&tensors, &places);
+    note_types(&mut spec, &tensors, &places);
     let rope_divisors = divisors(&sources, &tensors, &mut spec)?;
     Ok(ModelFile {
         name,

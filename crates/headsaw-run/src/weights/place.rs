@@ -5,6 +5,7 @@ use super::gguf::TENSORS_MAX;
 use super::names::{Naming, Weight};
 use super::stored::Stored;
 use headsaw::spec::model::{Dtype, ModelSpec};
+use headsaw::spec::{Layers, Mixed};
 use std::collections::BTreeMap;
 
 /// The divisors of the rotary frequencies in GGUF files of Llama 3.
@@ -68,13 +69,37 @@ fn misfit(tensor: &Stored, weight: Weight, spec: &ModelSpec) -> Option<String> {
     blocked.then(|| format!("tensor `{}` is {}; expected F32, F16 or BF16", show(&tensor.name), tensor.dtype.name()))
 }
 
+/// Writes into the shape how the weights are stored.
+pub(super) fn note_types(spec: &mut ModelSpec, tensors: &[Stored], places: &BTreeMap<Weight, usize>) {
+    spec.dtype = main_dtype(tensors, places);
+    let mut otherwise: BTreeMap<(Matrix, usize), Vec<u32>> = BTreeMap::new();
+    for (weight, &at) in places {
+        let Some(matrix) = weight.matrix() else { continue };
+        let dtype = tensors[at].dtype;
+        if dtype != spec.usual(matrix) {
+            let layer = if let Weight::Layer(layer, _) = weight { Some(*layer) } else { None };
+            otherwise.entry((matrix, slot(dtype))).or_default().extend(layer);
+        }
+    }
+    let mixed = otherwise.into_iter().map(|((weights, slot), layers)| Mixed {
+        weights,
+        layers: Layers::of(layers),
+        dtype: Dtype::ALL[slot],
+    });
+    spec.mixed = mixed.collect();
+}
+
+/// The place of a type among all.
+fn slot(dtype: Dtype) -> usize {
+    Dtype::ALL.iter().position(|other| *other == dtype).expect("all types are there")
+}
+
 /// The type that most bytes of the layers have.
-pub(super) fn main_dtype(tensors: &[Stored], places: &BTreeMap<Weight, usize>) -> Dtype {
+fn main_dtype(tensors: &[Stored], places: &BTreeMap<Weight, usize>) -> Dtype {
     let layers = places.iter().filter(|(w, _)| matches!(w, Weight::Layer(..)) && !w.is_vector());
     let mut numbers = [0u64; Dtype::ALL.len()];
     for tensor in layers.map(|(_, &at)| &tensors[at]) {
-        let slot = Dtype::ALL.iter().position(|t| *t == tensor.dtype).unwrap_or(0);
-        numbers[slot] += tensor.shape.iter().product::<u64>();
+        numbers[slot(tensor.dtype)] += tensor.shape.iter().product::<u64>();
     }
     let most = (0..numbers.len()).max_by_key(|&i| numbers[i]).unwrap_or(0);
     Dtype::ALL[most]

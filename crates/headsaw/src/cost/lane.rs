@@ -6,8 +6,7 @@ use super::table::{
     Attention, Elementwise, Home, Price, Product, attention_seconds, elementwise_seconds, product_seconds,
 };
 use crate::lower::work::{
-    chunks, ends_type, ffn_pieces, head_pieces, lane_floats, lanes, pieces, slice_cache, slice_weights, unit_nodes,
-    weight_type,
+    chunks, ffn_pieces, head_pieces, lane_floats, lanes, pieces, slice_cache, slice_weights, step_types, unit_nodes,
 };
 use crate::plan::{Exchange, Plan, Slice};
 use crate::program::{Step, Work};
@@ -15,6 +14,7 @@ use crate::shard::BLOCK;
 use crate::spec::cluster::{Level, Table};
 use crate::spec::model::Dtype;
 use crate::units::{Bytes, Seconds};
+use std::ops::Add;
 
 /// A step of a plan on one lane.
 pub fn step(plan: &Plan, table: &Table, ground: &Ground, step: Step, work: &Work, load: Load) -> Price {
@@ -30,7 +30,7 @@ pub fn step(plan: &Plan, table: &Table, ground: &Ground, step: Step, work: &Work
         Step::Attend | Step::Score | Step::Softmax | Step::Context => lane.attend(step, work),
         Step::Merge | Step::Down => lane.partial(step, work, rows),
         Step::GateUp => lane.gate_up(work, rows),
-        Step::Logits => lane.norm(work, sampled) + lane.product(ends_type(plan), work, sampled, 1),
+        Step::Logits => lane.norm(work, sampled) + lane.product(step, work, sampled, 1),
     };
     done + Price { seconds: table.action_seconds, streamed: Bytes(0) }
 }
@@ -65,11 +65,13 @@ pub fn collective(table: &Table, levels: &[Level], what: Collective, devices: u3
 }
 
 /// What of a plan's prices is the same for all its steps and loads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Ground {
     home: Home,
     /// Of attention's sum and of the MLP's.
     growth: [Growth; 2],
+    /// Types of the weights that a step multiplies with, and their shares; where layers differ, of their mean.
+    types: [(Step, Vec<(Dtype, f64)>); 5],
 }
 
 impl Ground {
@@ -77,7 +79,9 @@ impl Ground {
     pub fn of(plan: &Plan, table: &Table) -> Ground {
         let held = |(stage, slice)| slice_weights(plan, stage, slice) + slice_cache(plan, stage, slice);
         let home = Home::of(table, plan.slices().map(held).sum());
-        Ground { home, growth: [false, true].map(|down| Growth::of(plan, down)) }
+        let products = [Step::Project, Step::Merge, Step::GateUp, Step::Down, Step::Logits];
+        let types = products.map(|step| (step, step_types(plan, step)));
+        Ground { home, growth: [false, true].map(|down| Growth::of(plan, down)), types }
     }
 }
 
@@ -131,12 +135,18 @@ impl Lane<'_> {
         self.each(Elementwise::Norm, u64::from(work.normed) * u64::from(rows))
     }
 
-    fn product(&self, weights: Dtype, work: &Work, tokens: u32, calls: u64) -> Price {
+    /// The product of a step, by the shares of its types.
+    fn product(&self, step: Step, work: &Work, tokens: u32, calls: u64) -> Price {
         let [rows, depth] = work.product.map(u64::from);
         if rows == 0 || depth == 0 || tokens == 0 {
             return Price::default();
         }
-        product_seconds(self.table, &Product { weights, tokens, rows, depth, calls }, self.ground.home)
+        let of = |(weights, share): &(Dtype, f64)| {
+            let product = Product { weights: *weights, tokens, rows, depth, calls };
+            product_seconds(self.table, &product, self.ground.home) * *share
+        };
+        let types = self.ground.types.iter().filter(|(known, _)| *known == step).flat_map(|(_, types)| types);
+        types.map(of).fold(Price::default(), Price::add)
     }
 
     /// A product over heads (or a piece of the MLP), whose nodes of the tree go into the sum so far.
@@ -146,7 +156,7 @@ impl Lane<'_> {
         let passes = elements * added / self.table.elements.add_per_second;
         // A vector beyond the first leaves the core's own cache: it is fetched and written back.
         let moved = elements * further * 8.0 / self.table.lane_bytes_per_second.0;
-        let product = self.product(weight_type(self.plan), work, rows, 1);
+        let product = self.product(step, work, rows, 1);
         product + Price { seconds: Seconds(passes + moved), streamed: Bytes(0) }
     }
 
@@ -157,7 +167,7 @@ impl Lane<'_> {
         let elements = u64::from(work.elements) * u64::from(rows);
         let share = |heads: u32| elements * u64::from(heads) / all;
         self.norm(work, rows)
-            + self.product(weight_type(self.plan), work, rows, 3)
+            + self.product(Step::Project, work, rows, 3)
             + self.each(Elementwise::Rotate, share(m.heads + m.kv_heads))
             + self.each(Elementwise::Store, share(2 * m.kv_heads))
     }
@@ -206,7 +216,7 @@ impl Lane<'_> {
         let calls = 2 * columns.div_ceil(u64::from(BLOCK)).div_ceil(at_once);
         let active = columns * u64::from(rows);
         self.norm(work, rows)
-            + self.product(weight_type(self.plan), work, rows, calls)
+            + self.product(Step::GateUp, work, rows, calls)
             + self.each(Elementwise::Activate, active)
             + self.each(Elementwise::Quantise, active)
     }
@@ -222,6 +232,7 @@ mod tests {
     use crate::program::{Action, Op};
     use crate::spec::cluster::{DeviceId, Prices, presets};
     use crate::spec::workload::{Activations, KvDtype, Numerics, Workload};
+    use crate::spec::{Layers, Matrix, Mixed};
 
     fn plan(name: &str, lanes: u32, exchange: Exchange) -> Plan {
         let model = crate::spec::presets::find(name).unwrap();
@@ -244,13 +255,17 @@ mod tests {
         lower(plan).lanes.iter().map(|lane| sum(&lane.actions)).collect()
     }
 
-    /// Two roads: what the slice holds, and what its steps stream, shared by however many lanes.
+    /// Two roads: what the slice holds, and what its steps stream, shared by however many lanes; also where layers have
+    /// other types.
     #[test]
     fn a_token_streams_every_weight_once() {
         let load = Load { sequences: 1, tokens: 1, past: 0 };
-        for exchange in [Exchange::Reduce, Exchange::Gather] {
+        let more = |weights, layers| Mixed { weights, layers: Layers::of(layers), dtype: Dtype::Q8_0 };
+        let mixed = vec![more(Matrix::V, 0..10), more(Matrix::Down, 20..30), more(Matrix::Q, 3..4)];
+        for (exchange, mixed) in [(Exchange::Reduce, vec![]), (Exchange::Gather, vec![]), (Exchange::Reduce, mixed)] {
             for count in [1, 2, 3] {
-                let plan = plan("smollm2-135m", count, exchange);
+                let mut plan = plan("smollm2-135m", count, exchange);
+                plan.model.mixed = mixed.clone();
                 let streamed: Bytes = lanes(&plan, load).iter().map(|price| price.streamed).sum();
                 let held = slice_weights(&plan, 0, &plan.stages[0].slices[0]);
                 let ratio = streamed.0 as f64 / held.0 as f64;

@@ -11,7 +11,7 @@ use crate::spec::cluster::{Cluster, DeviceId, DeviceKind, Link, Prices};
 use crate::units::{Bytes, Seconds};
 
 /// A plan's devices on a cluster: device `i` of the plan is device `i` of the cluster.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Priced<'a> {
     /// The plan.
     pub plan: &'a Plan,

@@ -6,7 +6,7 @@
 use crate::spec::cluster::Table;
 use crate::spec::model::Dtype;
 use crate::units::{Bytes, Flops, FlopsPerSecond, Seconds};
-use std::ops::Add;
+use std::ops::{Add, Mul};
 
 /// What something takes.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -21,6 +21,14 @@ impl Add for Price {
     type Output = Price;
     fn add(self, other: Price) -> Price {
         Price { seconds: self.seconds + other.seconds, streamed: self.streamed + other.streamed }
+    }
+}
+
+impl Mul<f64> for Price {
+    type Output = Price;
+    fn mul(self, share: f64) -> Price {
+        let streamed = Bytes((self.streamed.0 as f64 * share).round() as u64);
+        Price { seconds: Seconds(self.seconds.0 * share), streamed }
     }
 }
 

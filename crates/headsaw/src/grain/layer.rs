@@ -61,7 +61,7 @@ impl<'a> Played<'a> {
     /// Plays a plan once.
     pub fn new(plan: &'a Plan, cluster: &'a Cluster, loads: &'a [Load]) -> Result<Played<'a>, Stuck> {
         let priced = Priced::new(plan, cluster);
-        Played::at(priced, &priced, loads)
+        Played::at(priced.clone(), &priced, loads)
     }
 
     fn at(priced: Priced<'a>, cost: &dyn CostModel, loads: &'a [Load]) -> Result<Played<'a>, Stuck> {
@@ -152,7 +152,7 @@ pub fn times_of(plan: &Plan, stage: usize, cluster: &Cluster, loads: &[Load]) ->
     let devices: Vec<DeviceId> = plan.stages[0].slices.iter().map(|slice| slice.device).collect();
     keep_examples(&mut plan, cluster);
     let priced = Priced::new(&plan, cluster);
-    Ok(Played::at(priced, &Grouped { priced, devices }, loads)?.times())
+    Ok(Played::at(priced.clone(), &Grouped { priced, devices }, loads)?.times())
 }
 
 /// A stage as a model of three layers.

@@ -3,18 +3,53 @@
 use crate::plan::{Exchange, HeadStep, Overlap, Plan, Slice, Stage};
 use crate::program::{Carries, Gathered, Step, Unit, Work};
 use crate::shard::{self, BLOCK};
+use crate::spec::Matrix;
 use crate::spec::model::{Dtype, Family, ModelSpec};
 use crate::spec::workload::Activations;
 use crate::units::{Bytes, Flops};
 use std::ops::Range;
 
-/// Bytes of a weight matrix of this many elements, as the plan stores it.
-fn stored(plan: &Plan, elements: u64) -> Bytes {
+/// Bytes of this many elements of a matrix in each of some layers, as the plan stores them.
+fn stored(plan: &Plan, weights: Matrix, elements: u64, layers: &Range<u32>) -> Bytes {
     match plan.workload.numerics.activations {
-        Activations::Int8 => typed(plan.model.dtype, elements),
-        Activations::F32 => typed(Dtype::F32, elements),
-        floats => Bytes(elements.saturating_mul(u64::from(floats.block_bytes())) / 32),
+        Activations::Int8 | Activations::F32 => {
+            types(plan, weights, layers).map(|(dtype, count)| typed(dtype, elements) * u64::from(count)).sum()
+        }
+        floats => Bytes(elements.saturating_mul(u64::from(floats.block_bytes())) / 32) * u64::from(part_of(layers)),
     }
+}
+
+/// The types of a matrix of some layers, and how many layers have each, in a plan that runs here: `--dtype f32`
+/// dequantises them.
+fn types(plan: &Plan, weights: Matrix, layers: &Range<u32>) -> impl Iterator<Item = (Dtype, u32)> {
+    let dequantises = plan.workload.numerics.activations == Activations::F32;
+    plan.model.types(weights, layers).map(move |(dtype, count)| (if dequantises { Dtype::F32 } else { dtype }, count))
+}
+
+/// The types that the matrices of a step have over all layers, in a plan that runs here, with each one's share of the
+/// step's elements.
+pub fn step_types(plan: &Plan, step: Step) -> Vec<(Dtype, f64)> {
+    let m = &plan.model;
+    let parts = match step {
+        Step::Project => vec![(Matrix::Q, m.heads), (Matrix::K, m.kv_heads), (Matrix::V, m.kv_heads)],
+        Step::Merge => vec![(Matrix::O, 1)],
+        Step::GateUp => vec![(Matrix::Gate, 1), (Matrix::Up, 1)],
+        Step::Down => vec![(Matrix::Down, 1)],
+        Step::Logits => return vec![(end_type(plan, Matrix::Output), 1.0)],
+        _ => vec![],
+    };
+    let mut counts: Vec<(Dtype, u64)> = Vec::new();
+    for (weights, part) in &parts {
+        for (dtype, layers) in types(plan, *weights, &(0..m.layers)) {
+            let count = u64::from(*part) * u64::from(layers);
+            match counts.iter_mut().find(|(known, _)| *known == dtype) {
+                Some((_, known)) => *known += count,
+                None => counts.push((dtype, count)),
+            }
+        }
+    }
+    let all = counts.iter().map(|(_, count)| count).sum::<u64>() as f64;
+    counts.into_iter().map(|(dtype, count)| (dtype, count as f64 / all)).collect()
 }
 
 /// Bytes of a weight matrix of a type.
@@ -22,23 +57,20 @@ fn typed(dtype: Dtype, elements: u64) -> Bytes {
     Bytes(elements / u64::from(dtype.block()) * u64::from(dtype.block_bytes()))
 }
 
-/// The type of the embedding and the output matrix: files of few bits keep them in 8 (those with blocks of 256 in 6),
-/// engines in 16.
-pub fn ends_type(plan: &Plan) -> Dtype {
+/// The type of the embedding or the output matrix: engines on GPUs keep them in 16 bits.
+fn end_type(plan: &Plan, weights: Matrix) -> Dtype {
     match plan.workload.numerics.activations {
-        Activations::Int8 if plan.model.dtype.block() > 32 => Dtype::Q6K,
-        Activations::Int8 if plan.model.dtype.block() > 1 => Dtype::Q8_0,
-        Activations::Int8 | Activations::F32 => weight_type(plan),
+        Activations::Int8 => plan.model.end_type(weights),
+        Activations::F32 => Dtype::F32,
         _ => Dtype::Bf16,
     }
 }
 
-/// The type of weights of a plan that runs here: `--dtype f32` dequantises them.
-pub fn weight_type(plan: &Plan) -> Dtype {
-    match plan.workload.numerics.activations {
-        Activations::F32 => Dtype::F32,
-        _ => plan.model.dtype,
-    }
+/// The types of all matrices that a plan multiplies with here.
+pub fn weight_types(plan: &Plan) -> Vec<Dtype> {
+    let steps = [Step::Project, Step::Merge, Step::GateUp, Step::Down, Step::Logits];
+    let has = |dtype: &Dtype| steps.iter().any(|step| step_types(plan, *step).iter().any(|(other, _)| other == dtype));
+    Dtype::ALL.into_iter().filter(has).collect()
 }
 
 /// Bytes that `blocks` of 32 activations of `rows` tokens take, as the next product takes them.
@@ -66,10 +98,15 @@ impl Counter<'_> {
         &self.plan.model
     }
 
-    fn product(&self, rows: u64, cols: u64) -> Work {
-        let elements = rows * cols;
+    /// A product with so many rows of each of some matrices. Where layers differ in types the bytes are their mean.
+    fn product(&self, parts: &[(Matrix, u64)], cols: u64) -> Work {
+        let layers = 0..self.model().layers;
+        let bytes =
+            parts.iter().map(|(weights, rows)| stored(self.plan, *weights, rows * cols, &layers)).sum::<Bytes>();
+        let rows = parts.iter().map(|(_, rows)| rows).sum::<u64>();
         let product = [rows, cols].map(|n| n.min(u64::from(u32::MAX)) as u32);
-        Work { flops: Flops(2 * elements), weights: stored(self.plan, elements), product, ..Work::default() }
+        let weights = Bytes(bytes.0 / u64::from(self.model().layers));
+        Work { flops: Flops(2 * rows * cols), weights, product, ..Work::default() }
     }
 
     /// Elements of the norm that a product does for itself: with the reduce exchange and no step cut each lane
@@ -93,29 +130,43 @@ impl Counter<'_> {
             Step::Sample => Work { elements: m.vocab, ..Work::default() },
             Step::Norm(_) => Work { normed: BLOCK * part_of(part), ..Work::default() },
             Step::Project => {
-                let rows = unit.map_or(units * u64::from(projected_rows(m)), |unit| self.projected_rows(unit));
                 let normed = normed + self.normed_heads(part, unit) * m.head_width;
-                Work { normed, elements: rows as u32, ..self.product(rows, width) }
+                let product = self.product(&self.projected(part, unit), width);
+                Work { normed, elements: product.product[0], ..product }
             }
             Step::Attend | Step::Score | Step::Softmax | Step::Context => self.attention(step, heads, part, unit),
             Step::Merge => self.merge(units, heads, unit),
             Step::GateUp => {
-                let columns = mlp_inputs(m) * units * 32;
-                let active = (columns + units * 32) as u32 / 2; // reads gate and up, writes one
-                Work { normed, elements: active, ..self.product(columns, width) }
+                let ways = mlp_inputs(m);
+                let active = ((ways.len() as u64 + 1) * units * 32) as u32 / 2; // reads gate and up, writes one
+                let parts: Vec<_> = ways.iter().map(|way| (*way, units * 32)).collect();
+                Work { normed, elements: active, ..self.product(&parts, width) }
             }
             Step::Down => self.down(units, unit),
             Step::Logits => {
-                let product = self.product(units * 16, width);
-                Work { weights: typed(ends_type(self.plan), units * 16 * width), normed: m.width, ..product }
+                let product = self.product(&[(Matrix::Output, units * 16)], width);
+                let weights = typed(end_type(self.plan, Matrix::Output), units * 16 * width);
+                Work { weights, normed: m.width, ..product }
             }
         }
     }
 
-    /// Rows of Q, K and V that a chunk projects.
-    fn projected_rows(&self, unit: &Unit) -> u64 {
-        let kv_heads = part_of(&projected_kv_heads(self.model(), self.slice, unit));
-        u64::from(part_of(&unit.heads) + 2 * kv_heads) * u64::from(self.model().head_width)
+    /// Rows of Q, K and V that a part, or a chunk, projects.
+    fn projected(&self, part: &Range<u32>, unit: Option<&Unit>) -> [(Matrix, u64); 3] {
+        let m = self.model();
+        let rows = match unit {
+            Some(unit) => {
+                let kv_heads = part_of(&projected_kv_heads(m, self.slice, unit));
+                [part_of(&unit.heads), kv_heads, kv_heads].map(|heads| u64::from(heads) * u64::from(m.head_width))
+            }
+            None => {
+                let [q, kv] = [&self.slice.heads, &self.slice.kv_heads(m)].map(|heads| projected_parts_of(m, heads));
+                let within = |end: u32| part.end.min(end) - part.start.min(end);
+                let [q, k, v] = [within(q), within(q + kv) - within(q), part_of(part) - within(q + kv)];
+                [q, k, v].map(|parts| u64::from(parts) * u64::from(projected_rows(m)))
+            }
+        };
+        [(Matrix::Q, rows[0]), (Matrix::K, rows[1]), (Matrix::V, rows[2])]
     }
 
     /// (Qwen3) Heads of Q and K that a part, or a chunk, projects and so norms.
@@ -161,7 +212,7 @@ impl Counter<'_> {
             (Exchange::Gather, Some(unit)) => self.gathered_heads(unit.number),
             (Exchange::Gather, None) => m.heads,
         };
-        self.product(blocks * 32, u64::from(heads * m.head_width))
+        self.product(&[(Matrix::O, blocks * 32)], u64::from(heads * m.head_width))
     }
 
     /// (gather) Heads of all devices that come with a chunk.
@@ -177,7 +228,7 @@ impl Counter<'_> {
             }
             (Exchange::Gather, None) => self.model().ffn,
         };
-        self.product(blocks * 32, u64::from(columns))
+        self.product(&[(Matrix::Down, blocks * 32)], u64::from(columns))
     }
 
     /// (gather) Columns of the `number`th piece of a slice's MLP.
@@ -238,8 +289,11 @@ pub fn projected_rows(model: &ModelSpec) -> u32 {
 
 /// Parts of a slice's projection, Q first, then K, then V.
 pub fn projected_parts(model: &ModelSpec, slice: &Slice) -> u32 {
-    let parts = |heads: &Range<u32>| (part_of(heads) * model.head_width).div_ceil(projected_rows(model));
-    parts(&slice.heads) + 2 * parts(&slice.kv_heads(model))
+    projected_parts_of(model, &slice.heads) + 2 * projected_parts_of(model, &slice.kv_heads(model))
+}
+
+fn projected_parts_of(model: &ModelSpec, heads: &Range<u32>) -> u32 {
+    (part_of(heads) * model.head_width).div_ceil(projected_rows(model))
 }
 
 /// Length of a range.
@@ -379,10 +433,10 @@ pub fn piece(blocks: u32, count: u32, number: u32) -> Range<u32> {
 }
 
 /// Matrices that lead into the MLP: gate and up, or one where it has no gate.
-fn mlp_inputs(model: &ModelSpec) -> u64 {
+fn mlp_inputs(model: &ModelSpec) -> &'static [Matrix] {
     match model.family {
-        Family::Llama | Family::Qwen2 | Family::Qwen3 => 2,
-        Family::Gpt => 1,
+        Family::Llama | Family::Qwen2 | Family::Qwen3 => &[Matrix::Gate, Matrix::Up],
+        Family::Gpt => &[Matrix::Up],
     }
 }
 
@@ -393,28 +447,29 @@ pub fn slice_weights(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
     let width = u64::from(m.width);
     let head_width = u64::from(m.head_width);
     let q = span(&slice.heads) * head_width * width;
-    let kv = 2 * span(&slice.kv_heads(m)) * head_width * width;
+    let kv = span(&slice.kv_heads(m)) * head_width * width;
     let (merge, down) = match plan.exchange {
         Exchange::Reduce => (q, span(&slice.ffn) * width),
         Exchange::Gather => (span(&slice.rows) * u64::from(m.heads) * head_width, span(&slice.rows) * u64::from(m.ffn)),
     };
-    let layer = q + kv + merge + mlp_inputs(m) * span(&slice.ffn) * width + down;
+    let way_in = span(&slice.ffn) * width;
+    let fixed = [(Matrix::Q, q), (Matrix::K, kv), (Matrix::V, kv), (Matrix::O, merge), (Matrix::Down, down)];
+    let matrices = fixed.into_iter().chain(mlp_inputs(m).iter().map(|way| (*way, way_in)));
+    let layers = &plan.stages[stage].layers;
+    let stored = matrices.map(|(weights, elements)| stored(plan, weights, elements, layers)).sum::<Bytes>();
     let extra = match m.family {
         Family::Qwen2 => (span(&slice.heads) + 2 * span(&slice.kv_heads(m))) * head_width,
         Family::Qwen3 => 2 * head_width,
         Family::Llama | Family::Gpt => 0,
     };
     let vectors = Bytes(4 * (2 * width + extra));
-    let layers = span(&plan.stages[stage].layers);
-    let first = stage == 0;
-    let last = stage + 1 == plan.stages.len();
-    let vocab = span(&slice.vocab) * width;
-    let ends = match (first, last) {
-        (false, false) => 0,
-        (true, true) if !m.tied => 2 * vocab,
-        _ => vocab,
+    let (first, last) = (stage == 0, stage + 1 == plan.stages.len());
+    let end = |held: bool, weights| match held {
+        true => typed(end_type(plan, weights), span(&slice.vocab) * width),
+        false => Bytes(0),
     };
-    (stored(plan, layer) + vectors) * layers + typed(ends_type(plan), ends)
+    let ends = end(first, Matrix::Embedding) + end(last && !(first && m.tied), Matrix::Output);
+    stored + vectors * span(layers) + ends
 }
 
 /// Bytes of a slice's KV cache, all sequences.
@@ -427,6 +482,18 @@ pub fn slice_cache(plan: &Plan, stage: usize, slice: &Slice) -> Bytes {
     Bytes(2 * element * u64::from(m.head_width) * positions)
         * u64::from(kv_heads.end - kv_heads.start)
         * u64::from(layers.end - layers.start)
+}
+
+/// Bytes of the table of angles by which heads are rotated, cosine and sine of each pair at each position, on a device
+/// that runs here. Devices of one process share it.
+pub fn rotation_bytes(plan: &Plan) -> Bytes {
+    let m = &plan.model;
+    match m.rope {
+        Some(_) if plan.workload.numerics.activations.run_here() => {
+            Bytes(8 * u64::from(m.head_width / 2)) * u64::from(plan.workload.context)
+        }
+        _ => Bytes(0),
+    }
 }
 
 /// Pieces of the tree that a slice's heads (or MLP leaves) make.
@@ -509,7 +576,7 @@ pub fn working_bytes(plan: &Plan, slice: &Slice) -> Bytes {
         let headers = header_bytes(plan) * u64::from(plan.workload.micros) * u64::from(lanes(plan));
         return (normed + Bytes(4 * lane_floats(plan, slice))) * u64::from(compute_lanes(plan)) + headers;
     }
-    let columns = mlp_inputs(&plan.model) * u64::from(part_of(&slice.ffn));
+    let columns = mlp_inputs(&plan.model).len() as u64 * u64::from(part_of(&slice.ffn));
     normed + Bytes(u64::from(activations.element_bytes()) * columns) * u64::from(plan.workload.rows())
 }
 

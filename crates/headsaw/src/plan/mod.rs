@@ -8,6 +8,7 @@ pub use steps::{Flow, HeadStep, HeadSteps, Overlap, StepCut};
 
 use crate::spec::cluster::{Device, DeviceId};
 use crate::spec::model::ModelSpec;
+use crate::spec::span;
 use crate::spec::workload::Workload;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -125,21 +126,4 @@ pub enum Order {
     /// Micro-batches follow each other through the stages (GPipe's forward order, arXiv 1811.06965): prompts, chunks of
     /// one prompt, or one token each of the sequences that a micro-batch generates.
     Pipelined,
-}
-
-/// Ranges as people write them: `"0..5"`.
-mod span {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::ops::Range;
-
-    pub fn serialize<S: Serializer>(range: &Range<u32>, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{}..{}", range.start, range.end))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Range<u32>, D::Error> {
-        let text = String::deserialize(from)?;
-        let ends = text.split_once("..").and_then(|(a, b)| Some(a.trim().parse().ok()?..b.trim().parse().ok()?));
-        ends.filter(|range| range.start <= range.end)
-            .ok_or_else(|| D::Error::custom(format!("{text:?} is no range; write it as \"0..5\"")))
-    }
 }

@@ -51,6 +51,7 @@ impl ModelSpec {
         limit("context", self.context, 1 << 31);
         problems.extend(self.check_heads());
         problems.extend(self.check_floats());
+        problems.extend(self.check_mixed());
         problems
     }
 
@@ -211,6 +212,7 @@ fn read(keys: &mut Keys, name: &str) -> ModelSpec {
         rope: Some(rope(keys)),
         tied: keys.bool("tie_word_embeddings", false),
         dtype: dtype(keys),
+        mixed: Vec::new(),
     }
 }
 

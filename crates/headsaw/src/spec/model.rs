@@ -3,6 +3,7 @@
 //! The letters used in all docs of headsaw: `B` batch, `T` tokens, `C` width, `H` heads (Q), `K` KV heads,
 //! `D` head width, `F` MLP width, `V` vocabulary.
 
+use super::mixed::Mixed;
 use serde::{Deserialize, Serialize};
 
 /// The shape of a decoder-only Transformer.
@@ -38,6 +39,9 @@ pub struct ModelSpec {
     pub tied: bool,
     /// Data type of most weights.
     pub dtype: Dtype,
+    /// Matrices that are stored otherwise, as files of weights say; without weights at hand nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mixed: Vec<Mixed>,
 }
 
 /// What the layers are made of.

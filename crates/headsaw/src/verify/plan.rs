@@ -228,7 +228,7 @@ pub struct Memory {
     pub weights: Bytes,
     /// KV cache of its layers and KV heads.
     pub cache: Bytes,
-    /// Values on their way, what it offers to others, headers, and messages that come in.
+    /// Values on their way, what it offers to others, headers, messages that come in, and the table of angles.
     pub values: Bytes,
 }
 
@@ -245,7 +245,7 @@ pub fn memory(plan: &Plan, program: &Program) -> BTreeMap<DeviceId, Memory> {
     for (stage, slice) in plan.slices() {
         let weights = work::slice_weights(plan, stage, slice);
         let cache = work::slice_cache(plan, stage, slice);
-        let values = work::working_bytes(plan, slice);
+        let values = work::working_bytes(plan, slice) + work::rotation_bytes(plan);
         held.insert(slice.device, Memory { weights, cache, values });
     }
     for place in &program.places {

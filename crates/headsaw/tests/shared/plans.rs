@@ -23,6 +23,7 @@ pub fn model(layers: u32, groups: u32, group: u32, head_width: u32, ffn: u32, vo
         rope: Some(Rope { theta: 10_000.0, scaling: None }),
         tied: true,
         dtype: Dtype::Q8_0,
+        mixed: vec![],
     }
 }
 
