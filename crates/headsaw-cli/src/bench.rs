@@ -7,21 +7,28 @@ use crate::error::Failure;
 use crate::foretell::{Expected, Ground};
 use crate::interrupt::{self, Cleanly};
 use crate::model::Model;
-use crate::output::{BOLD, print, print_json, say, styled};
+use crate::output::{BOLD, print, print_json, say, si, styled};
 use crate::place::ClusterArgs;
-use crate::report::{DeviceJson, devices_json};
+use crate::report::{DEVICE_COLUMNS, DeviceJson, devices_json, devices_table};
 use crate::table::{Table, facts};
+use headsaw::lower::{lower, work};
 use headsaw::plan::Plan;
 use headsaw::spec::cluster::Links;
+use headsaw::spec::workload::Activations;
+use headsaw::trace::{self, STEPS};
 use headsaw::units::Bytes;
+use headsaw_run::calibrate;
 use headsaw_run::generate::{Engine, Flow, Options, Phase, Report};
 use headsaw_run::weights::{ModelFile, Weight};
 use serde::Serialize;
+use std::time::Duration;
 
 /// Measure how fast prompts and generation go
 ///
 /// Two separate tests: a prompt of pseudo-random tokens, and generation from an empty context (greedy, going on after
-/// an end of text). One warm-up round, then min, median and max of the rounds.
+/// an end of text). One warm-up round, then min, median and max of the rounds; one more round of each is traced and tells
+/// where the time of the lanes goes. At the end the machine's limits are measured: memory that is only read, products of
+/// integers alone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headsaw bench model.gguf --lanes 2
@@ -54,9 +61,11 @@ struct Json<'a> {
     cut: CutJson,
     auto: Option<Auto>,
     kernels: &'a str,
+    load_seconds: f64,
     prompt: Option<Test>,
     generation: Option<Test>,
     weight_bytes_per_token: Bytes,
+    limits: LimitsJson,
     devices: Vec<DeviceJson>,
 }
 
@@ -68,7 +77,30 @@ struct Test {
     /// Weights read, in the median round; only where each token reads them all.
     #[serde(skip_serializing_if = "Option::is_none")]
     gigabytes_per_second: Option<f64>,
+    /// Of the limit that matters: of the rate of products for a prompt, of the memory's for generation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_of_limit: Option<f64>,
     rounds: Vec<f64>,
+    /// Where the time of all lanes went in a traced round.
+    steps: Vec<StepJson>,
+}
+
+/// A step of a traced round.
+#[derive(Serialize)]
+struct StepJson {
+    step: &'static str,
+    /// Of all lanes.
+    seconds: f64,
+    /// Of the lanes' time.
+    share: f64,
+}
+
+/// What threads reach that do nothing else.
+#[derive(Serialize)]
+struct LimitsJson {
+    threads: u32,
+    memory_bytes_per_second: f64,
+    product_flops_per_second: f64,
 }
 
 #[derive(Serialize)]
@@ -91,25 +123,46 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let compute = args.compute.compute()?;
     let kernels = compute.name();
     engine::tell_crowded(&plan, json);
-    let engine = engine::load(file, &plan, compute)?;
+    let engine = engine::load(file, &plan, compute.clone())?;
     let bytes = weights_per_token(file, &engine)?;
     let mut bed = Bed { engine, links: ground.links() };
     let cleanly = Cleanly::begin();
-    let prompt = (args.prompt > 0).then(|| prompt_test(args, &plan, &mut bed)).transpose()?.flatten();
+    let mut prompt = (args.prompt > 0).then(|| prompt_test(args, &plan, &mut bed)).transpose()?.flatten();
     let mut generation = (args.tokens > 0).then(|| generation_test(args, &plan, &mut bed)).transpose()?.flatten();
     let interrupted = interrupt::asked();
     drop(cleanly);
+    let limits = calibrate::limits(&*compute, threads(&plan), bytes, plan.model.dtype, LIMIT);
     if let Some(test) = &mut generation {
-        test.gigabytes_per_second = Some(bytes.0 as f64 * test.tokens_per_second.median / 1e9);
+        let read = bytes.0 as f64 * test.tokens_per_second.median;
+        test.gigabytes_per_second = Some(read / 1e9);
+        test.share_of_limit = Some(read / limits.bytes_per_second.0);
     }
-    let devices = devices_json(&bed.engine.devices());
-    let name = &plan.model.name;
-    let cut = CutJson::of(&plan).over(ground.link());
-    let result = Json { model: name, cut, auto, kernels, prompt, generation, weight_bytes_per_token: bytes, devices };
+    let integers = plan.workload.numerics.activations == Activations::Int8;
+    if let Some(test) = prompt.as_mut().filter(|_| integers) {
+        let seconds = f64::from(test.tokens) / test.tokens_per_second.median;
+        test.share_of_limit = Some(operations(&plan, test.tokens) / seconds / limits.flops_per_second.0);
+    }
+    let limits = LimitsJson {
+        threads: limits.threads,
+        memory_bytes_per_second: limits.bytes_per_second.0,
+        product_flops_per_second: limits.flops_per_second.0,
+    };
+    let result = Json {
+        model: &plan.model.name,
+        cut: CutJson::of(&plan).over(ground.link()),
+        auto,
+        kernels,
+        load_seconds: bed.engine.load_seconds(),
+        prompt,
+        generation,
+        weight_bytes_per_token: bytes,
+        limits,
+        devices: devices_json(&bed.engine.devices()),
+    };
     if json {
         print_json(&result)?
     } else {
-        print(&human(&result, &plan))?
+        print(&human(&result, &plan, &bed.engine))?
     }
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
@@ -129,6 +182,25 @@ fn plan(args: &Args, model: &Model, ground: &Ground) -> Result<(Plan, Option<Aut
     ground.plan(&args.cut, expected, |cut| cut.plan(model, base.clone(), Some(demand)))
 }
 
+/// Actions of each lane that a traced round keeps.
+const TRACED: usize = 1 << 17;
+
+/// How long each limit is measured.
+const LIMIT: Duration = Duration::from_millis(200);
+
+/// Threads that compute at once.
+fn threads(plan: &Plan) -> u32 {
+    let lanes = plan.devices.len() as u32 * work::compute_lanes(plan);
+    lanes.min(calibrate::cores())
+}
+
+/// Operations of the products of a prompt: every weight of the layers for each token, the output for the last one.
+fn operations(plan: &Plan, tokens: u32) -> f64 {
+    let m = &plan.model;
+    let layers = u64::from(m.layers) * (m.attention_parameters() + m.mlp_parameters());
+    2.0 * (layers as f64 * f64::from(tokens) + f64::from(m.vocab) * f64::from(m.width))
+}
+
 /// Where it is measured.
 struct Bed {
     engine: Engine,
@@ -137,17 +209,40 @@ struct Bed {
 
 fn prompt_test(args: &Args, plan: &Plan, bed: &mut Bed) -> Result<Option<Test>, Failure> {
     let prompt = random_tokens(args.prompt, plan.model.vocab);
-    test("prompt", args, args.prompt, || round(bed, &prompt, 1).map(|report| report.prefill))
+    let measured = test("prompt", args, args.prompt, || round(bed, &prompt, 1, None).map(|report| report.prefill))?;
+    measured.map(|test| traced(test, bed, &prompt, 1)).transpose()
 }
 
 fn generation_test(args: &Args, plan: &Plan, bed: &mut Bed) -> Result<Option<Test>, Failure> {
     let prompt = random_tokens(1, plan.model.vocab);
     // The first token comes of the prompt; the others are generated.
-    test("generation", args, args.tokens, || round(bed, &prompt, args.tokens + 1).map(|report| report.decode))
+    let tokens = args.tokens + 1;
+    let measured =
+        test("generation", args, args.tokens, || round(bed, &prompt, tokens, None).map(|report| report.decode))?;
+    measured.map(|test| traced(test, bed, &prompt, tokens)).transpose()
 }
 
-fn round(bed: &mut Bed, prompt: &[u32], tokens: u32) -> Result<Report, Failure> {
-    let options = Options { digest: false, links: bed.links.clone(), ..Options::greedy(tokens as usize) };
+/// The test with where the time goes, of one more round.
+fn traced(test: Test, bed: &mut Bed, prompt: &[u32], tokens: u32) -> Result<Test, Failure> {
+    if interrupt::asked() {
+        return Ok(test);
+    }
+    let program = lower(bed.engine.plan());
+    let recorded = round(bed, prompt, tokens, Some(TRACED))?.recorded.expect("it was asked for");
+    let windows = trace::whole_rounds(&program, &recorded.rounds, &recorded.trace);
+    let figures = trace::figures(&program, &recorded.trace, &windows);
+    let lanes = program.lanes.iter().filter(|lane| !lane.actions.is_empty()).count() as f64;
+    let all = lanes * figures.iter().map(|figures| figures.seconds).sum::<f64>();
+    let of = |i: usize| figures.iter().map(|figures| figures.steps[i]).sum::<f64>();
+    let mut steps: Vec<(&str, f64)> = STEPS.into_iter().enumerate().map(|(i, step)| (step, of(i))).collect();
+    let busy: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
+    steps.push(("waiting", (all - busy).max(0.0)));
+    let steps = steps.into_iter().filter(|(_, seconds)| *seconds > 0.0);
+    Ok(Test { steps: steps.map(|(step, seconds)| StepJson { step, seconds, share: seconds / all }).collect(), ..test })
+}
+
+fn round(bed: &mut Bed, prompt: &[u32], tokens: u32, trace: Option<usize>) -> Result<Report, Failure> {
+    let options = Options { digest: false, links: bed.links.clone(), trace, ..Options::greedy(tokens as usize) };
     let mut listen = |_| if interrupt::asked() { Flow::Cancel } else { Flow::Continue };
     Ok(bed.engine.generate(&[prompt.to_vec()], &options, &mut listen)?)
 }
@@ -170,8 +265,14 @@ fn test(
             say(&format!("{name} round {i} of {}: {rate:.1} tokens/s\n", args.rounds));
         }
     }
-    let test =
-        |rates: Vec<f64>| Test { tokens, tokens_per_second: spread(&rates), gigabytes_per_second: None, rounds: rates };
+    let test = |rates: Vec<f64>| Test {
+        tokens,
+        tokens_per_second: spread(&rates),
+        gigabytes_per_second: None,
+        share_of_limit: None,
+        rounds: rates,
+        steps: Vec::new(),
+    };
     Ok((!rates.is_empty()).then(|| test(rates)))
 }
 
@@ -209,7 +310,7 @@ fn weights_per_token(file: &ModelFile, engine: &Engine) -> Result<Bytes, Failure
     Ok(Bytes(held.0.saturating_sub(embedding)))
 }
 
-fn human(result: &Json, plan: &Plan) -> String {
+fn human(result: &Json, plan: &Plan, engine: &Engine) -> String {
     let mut table = Table::new(&["<test", "tokens", "min", "median", "max", "<"]);
     for (name, test) in [("prompt", &result.prompt), ("generation", &result.generation)] {
         let Some(test) = test else { continue };
@@ -224,5 +325,59 @@ fn human(result: &Json, plan: &Plan) -> String {
     if let Some(rate) = result.generation.as_ref().and_then(|test| test.gigabytes_per_second) {
         read.push(("", format!("{rate:.2} GB/s in the median round")));
     }
-    format!("{}\n{}{}", styled(BOLD, result.model), table.show(), facts(&read))
+    read.extend(limits(result));
+    read.push(("loaded in", format!("{:.2} s", result.load_seconds)));
+    let devices = devices_table(&DEVICE_COLUMNS, &engine.devices());
+    let title = styled(BOLD, "Where the time of the lanes goes, in a traced round");
+    format!(
+        "{}\n{}{}{devices}\n{title}\n{}",
+        styled(BOLD, result.model),
+        table.show(),
+        facts(&read),
+        steps_table(result).show()
+    )
+}
+
+/// What the machine could do at most, and how much of it was done.
+fn limits(result: &Json) -> [(&'static str, String); 2] {
+    let limits = &result.limits;
+    let share = |test: &Option<Test>, name| {
+        let share = test.as_ref().and_then(|test| test.share_of_limit);
+        share.map_or(String::new(), |share| format!("; {name} takes {:.0} % of it", 100.0 * share))
+    };
+    let by = format!("by {} thread(s)", limits.threads);
+    [
+        (
+            "memory at most",
+            format!(
+                "{} read {by}{}",
+                si(limits.memory_bytes_per_second, "B/s"),
+                share(&result.generation, "generation")
+            ),
+        ),
+        (
+            "products at most",
+            format!(
+                "{} of integers {by}{}",
+                si(limits.product_flops_per_second, "OP/s"),
+                share(&result.prompt, "the prompt")
+            ),
+        ),
+    ]
+}
+
+fn steps_table(result: &Json) -> Table {
+    let tests = [("prompt", &result.prompt), ("generation", &result.generation)];
+    let tests: Vec<(&str, &Test)> = tests.into_iter().filter_map(|(name, test)| Some((name, test.as_ref()?))).collect();
+    let columns = ["<step"].into_iter().chain(tests.iter().flat_map(|(name, _)| [*name, "<"]));
+    let mut table = Table::new(&columns.collect::<Vec<_>>());
+    let has = |step: &str| tests.iter().any(|(_, test)| test.steps.iter().any(|of| of.step == step));
+    for step in STEPS.into_iter().chain(["waiting"]).filter(|step| has(step)) {
+        let cells = |(_, test): &(&str, &Test)| match test.steps.iter().find(|of| of.step == step) {
+            Some(of) => [format!("{:.3} ms", 1e3 * of.seconds), format!("{:.1} %", 100.0 * of.share)],
+            None => [String::new(), String::new()],
+        };
+        table.row([step.to_string()].into_iter().chain(tests.iter().flat_map(cells)).collect());
+    }
+    table
 }

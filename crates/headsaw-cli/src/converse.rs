@@ -112,7 +112,7 @@ impl Talk<'_> {
         if let Some(setup) = self.json {
             let asked = messages.last().map_or("", |message| &message.content);
             let output = OutputJson::of(asked, &ids, &report.outputs[0], &text);
-            print_json_line(&RunJson::of(setup, vec![output], &report, &self.engine.devices()))?;
+            print_json_line(&RunJson::of(setup, vec![output], &report, &self.engine))?;
         }
         let nothing = report.outputs[0].finish == Finish::Cancelled && text.is_empty();
         Ok((!nothing).then_some(text))

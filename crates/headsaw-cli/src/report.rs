@@ -5,7 +5,7 @@ use crate::cut::CutJson;
 use crate::output::hex;
 use crate::table::{Table, facts};
 use headsaw::units::Bytes;
-use headsaw_run::generate::{DeviceReport, Finish, Output, Phase, Report};
+use headsaw_run::generate::{DeviceReport, Engine, Finish, Output, Phase, Report};
 use serde::Serialize;
 use std::ops::Range;
 
@@ -31,6 +31,7 @@ pub struct RunJson<'a> {
     kernels: &'a str,
     outputs: Vec<OutputJson<'a>>,
     logits_digest: String,
+    load_seconds: f64,
     prefill: PhaseJson,
     decode: PhaseJson,
     devices: Vec<DeviceJson>,
@@ -38,12 +39,7 @@ pub struct RunJson<'a> {
 
 impl<'a> RunJson<'a> {
     /// A run that is over.
-    pub fn of(
-        setup: &'a Setup,
-        outputs: Vec<OutputJson<'a>>,
-        report: &Report,
-        devices: &[DeviceReport],
-    ) -> RunJson<'a> {
+    pub fn of(setup: &'a Setup, outputs: Vec<OutputJson<'a>>, report: &Report, engine: &Engine) -> RunJson<'a> {
         RunJson {
             model: setup.model,
             cut: &setup.cut,
@@ -51,9 +47,10 @@ impl<'a> RunJson<'a> {
             kernels: setup.kernels,
             outputs,
             logits_digest: hex(&report.logits_digest),
+            load_seconds: engine.load_seconds(),
             prefill: report.prefill.into(),
             decode: report.decode.into(),
-            devices: devices_json(devices),
+            devices: devices_json(&engine.devices()),
         }
     }
 }
@@ -141,14 +138,17 @@ pub fn finish_word(finish: Finish) -> &'static str {
 }
 
 /// Speed, devices, digest.
-pub fn summary(report: &Report, devices: &[DeviceReport]) -> String {
-    let columns = ["<device", "stage", "heads", "KV heads", "layers", "weights", "peak memory"];
+pub fn summary(report: &Report, engine: &Engine) -> String {
     let digest = facts(&[("logits digest", hex(&report.logits_digest))]);
-    format!("{}{}{digest}", speeds(report), devices_table(&columns, devices))
+    format!("{}{}{digest}", speeds(report, engine.load_seconds()), devices_table(&DEVICE_COLUMNS, &engine.devices()))
 }
 
-fn speeds(report: &Report) -> String {
+/// The columns of a table of devices.
+pub const DEVICE_COLUMNS: [&str; 7] = ["<device", "stage", "heads", "KV heads", "layers", "weights", "peak memory"];
+
+fn speeds(report: &Report, load_seconds: f64) -> String {
     let mut table = Table::new(&["<", "tokens", "seconds", "tokens/s"]);
+    table.row(vec!["load".into(), "".into(), format!("{load_seconds:.3}"), "".into()]);
     for (name, phase) in [("prompt", report.prefill), ("generation", report.decode)] {
         let rate = if phase.tokens == 0 { "-".into() } else { format!("{:.1}", phase.tokens_per_second()) };
         table.row(vec![name.into(), phase.tokens.to_string(), format!("{:.3}", phase.seconds), rate]);

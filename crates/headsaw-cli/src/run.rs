@@ -136,10 +136,10 @@ pub fn act(args: &Args, json: bool) -> Result<(), Failure> {
     let interrupted = interrupt::asked();
     drop(cleanly);
     let texts = show.end()?;
-    say(&summary(&report, &engine.devices()));
+    say(&summary(&report, &engine));
     if json {
         let setup = Setup { model: &plan.model.name, cut: CutJson::of(&plan).over(ground.link()), auto, kernels };
-        print_json(&RunJson::of(&setup, outputs(&work, &report, &texts), &report, &engine.devices()))?;
+        print_json(&RunJson::of(&setup, outputs(&work, &report, &texts), &report, &engine))?;
     }
     if let Some(path) = &args.logits {
         output::write_file(path, |file| write_logits(file, &report, plan.model.vocab))?;

@@ -63,7 +63,8 @@ pub(crate) struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    pub fn device(&self, stage: usize, slice: &Slice) -> Result<DeviceWeights, Error> {
+    /// All but the layers.
+    pub fn ends(&self, stage: usize, slice: &Slice) -> Result<DeviceWeights, Error> {
         let plan = self.plan;
         let model = &plan.model;
         let (first, last) = (stage == 0, stage + 1 == plan.stages.len());
@@ -77,19 +78,19 @@ impl Loader<'_> {
             false => None,
         };
         let output_norm = if last { self.vector(Weight::OutputNorm, width)? } else { Vec::new() };
-        let layers = plan.stages[stage].layers.clone().map(|layer| self.layer(layer, slice));
         Ok(DeviceWeights {
             embedding,
             output,
             output_norm,
-            layers: layers.collect::<Result<_, _>>()?,
+            layers: Vec::new(),
             head_leaves: self.head_leaves(slice),
             ffn_leaves: self.ffn_leaves(slice),
             width_leaves: Leaves::single(model.width.div_ceil(BLOCK as u32) as usize),
         })
     }
 
-    fn layer(&self, layer: u32, slice: &Slice) -> Result<Layer, Error> {
+    /// A layer of a slice.
+    pub fn layer(&self, layer: u32, slice: &Slice) -> Result<Layer, Error> {
         let model = &self.plan.model;
         let weight = |what| Weight::Layer(layer, what);
         let width = blocks(&(0..model.width));

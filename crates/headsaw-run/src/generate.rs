@@ -31,6 +31,7 @@ use headsaw::verify::{self, Violation};
 use load::{load, places};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A cut model in memory, ready to run.
 pub struct Engine {
@@ -42,6 +43,7 @@ pub struct Engine {
     memory: BTreeMap<DeviceId, DeviceMemory>,
     /// For each sequence of the KV cache the tokens that lie there.
     kept: Vec<Vec<u32>>,
+    load_seconds: f64,
 }
 
 impl Engine {
@@ -55,13 +57,15 @@ impl Engine {
         compute: Arc<dyn Compute>,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine, RunError> {
+        let begun = Instant::now();
         check(file, plan)?;
         let (program, held) = sound(plan)?;
         let rope = plan.model.rope.as_ref().expect("families that run have rotary positions");
         let rotations = Rotations::new(rope, file.rope_divisors(), plan.workload.context);
         let devices = load(file, plan, &*compute, held.values().map(|memory| memory.weights).sum(), progress)?;
         let memory = places(plan, &program);
-        Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory, kept: nothing(plan) })
+        let (plan, kept, load_seconds) = (plan.clone(), nothing(plan), begun.elapsed().as_secs_f64());
+        Ok(Engine { plan, program, compute, rotations, devices, memory, kept, load_seconds })
     }
 
     /// The same weights under a plan that gives each device the same slices and sequences the same room, and may differ
@@ -81,10 +85,16 @@ impl Engine {
             return Err(RunError::Plan(found));
         }
         let (program, _) = sound(plan)?;
-        let Engine { compute, rotations, devices, memory, .. } = self;
+        let Engine { compute, rotations, devices, memory, load_seconds, .. } = self;
         drop(memory); // before there is other
         let memory = places(plan, &program);
-        Ok(Engine { plan: plan.clone(), program, compute, rotations, devices, memory, kept: nothing(plan) })
+        let (plan, kept) = (plan.clone(), nothing(plan));
+        Ok(Engine { plan, program, compute, rotations, devices, memory, kept, load_seconds })
+    }
+
+    /// Seconds from the open file to weights in memory, ready to run.
+    pub fn load_seconds(&self) -> f64 {
+        self.load_seconds
     }
 
     /// The plan that is run.

@@ -36,7 +36,8 @@ fn an_edited_plan_is_held_to_the_cluster_that_it_names() {
     );
     let wide = edited(&|plan| plan["steps"]["chunk"] = 17.into());
     for verb in ["verify", "simulate", "grain"] {
-        refused(&[verb, &wide], &format!("{wide}: steps.chunk: expected at least 1 head and at most 16"));
+        refused(&[verb, &wide], "plan.json: 1 thing is wrong with the plan");
+        refused(&[verb, &wide], "steps.chunk: expected at least 1 head and at most 16, as a device of this plan holds");
     }
     let whole = edited(&|plan| plan["steps"]["chunk"] = 16.into());
     assert!(good(&["simulate", &whole]).contains("16 heads at a time"));

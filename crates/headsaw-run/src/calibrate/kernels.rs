@@ -13,7 +13,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 /// Kernels take 8, 4, 2 or 1 tokens at a time; with many, activations and products leave the nearest cache.
-const TOKENS: [usize; 6] = [1, 2, 4, 8, PROMPT, 512];
+const TOKENS: [usize; 6] = [1, 2, 4, 8, PROMPT, TOKENS_MOST];
+const TOKENS_MOST: usize = 512;
 const PROMPT: usize = 64;
 /// Columns of a matrix.
 const DEPTH: usize = 1024;
@@ -52,7 +53,7 @@ pub(super) fn products(
     lay_per_second: f64,
     rounds: &mut Rounds,
 ) -> Vec<ProductPoint> {
-    let mut x = Activations::new(compute, TOKENS[TOKENS.len() - 1], DEPTH);
+    let mut x = Activations::new(compute, TOKENS_MOST, DEPTH);
     let mut points = Vec::new();
     for &weights in weights {
         let [small, large] = [SMALL, LARGE].map(|bytes| matrix(compute, weights, rows(weights, bytes), DEPTH));
@@ -101,6 +102,22 @@ impl Product<'_> {
         let panels = 0..matrix.panels();
         compute.matmul(matrix, &x.acts(), 0..self.tokens, panels, &self.leaves, out, &mut self.scratch);
     }
+}
+
+/// Operations a second of each of so many threads that all do products of a prompt.
+pub(super) fn prompt_products(compute: &dyn Compute, weights: Dtype, threads: u32, rounds: &mut Rounds) -> f64 {
+    let rows = rows(weights, LARGE);
+    let seconds = threads::together(threads, rounds, |lane| {
+        let (matrix, mut x) = (matrix(compute, weights, rows, DEPTH), Activations::new(compute, TOKENS_MOST, DEPTH));
+        let mut product = Product::new(&matrix, TOKENS_MOST);
+        product.once(compute, &mut x);
+        lane.meet()?;
+        let begun = Instant::now();
+        product.once(compute, &mut x);
+        lane.meet()?;
+        Ok(begun.elapsed().as_secs_f64())
+    });
+    (2 * TOKENS_MOST * rows * DEPTH) as f64 / seconds
 }
 
 /// What each core does while all do products of a prompt and meet after each, as devices do, of what it does alone: what

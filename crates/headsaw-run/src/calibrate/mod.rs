@@ -1,9 +1,12 @@
 //! Measures what this machine does, with the kernels and the transport that run models: a cluster of kind `local`.
 
 mod kernels;
+mod limits;
 mod memory;
 mod rounds;
 mod threads;
+
+pub use limits::{Limits, limits};
 
 use crate::compute::Compute;
 use crate::machine;

@@ -5,7 +5,7 @@ use super::gguf::TENSORS_MAX;
 use super::names::{Naming, Weight};
 use super::stored::Stored;
 use headsaw::spec::model::{Dtype, ModelSpec};
-use headsaw::spec::{Layers, Mixed};
+use headsaw::spec::{Layers, Matrix, Mixed};
 use std::collections::BTreeMap;
 
 /// The divisors of the rotary frequencies in GGUF files of Llama 3.
