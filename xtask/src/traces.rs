@@ -1,4 +1,5 @@
-//! `traces`: reads our `.pftrace` files by Perfetto's own protos (PyPI) and holds them against our Chrome JSON.
+//! `traces`: reads our `.pftrace` files by Perfetto's own protos (PyPI) and holds them against our Chrome JSON; predicted,
+//! and predicted beside measured.
 
 use crate::command::{check, root, succeeds};
 use crate::fetch;
@@ -15,6 +16,9 @@ const CASES: [&str; 4] = [
     "llama-3.1-70b --cluster h100x16 --tp 8 --pp 2 --for decode --batch 16",
     "eight-heads --cluster h100x4 --tp 2 --pp 2 --exchange gather",
 ];
+
+/// What is run, and predicted too.
+const MEASURED: &str = "demo --tp 2 --steps 3 --chunk 1 --context 64";
 
 /// Install Perfetto's package where it is missing, draw, compare.
 pub fn run() -> Result<()> {
@@ -33,14 +37,22 @@ pub fn run() -> Result<()> {
     check(Command::new(python).arg(root().join("xtask/peers/perfetto_decode.py")).args(files))
 }
 
-/// Two traces in one file.
+/// Two traces in one file: the demo's model cut by heads and steps, what was predicted and what was measured.
 fn beside(folder: &Path) -> Result<Vec<PathBuf>> {
-    let [one, other] = ["one.trace", "other.trace"].map(|name| folder.join(name));
-    draw(CASES[0], &one)?;
-    draw(&CASES[0].replace("h100x4", "a100x4"), &other)?;
+    let [plan, predicted, measured] =
+        ["demo.plan.json", "predicted.trace", "measured.trace"].map(|name| folder.join(name));
+    check(headsaw("plan").args(MEASURED.split(' ')).arg("-o").arg(&plan))?;
+    check(headsaw("simulate").arg(&plan).args(["--cluster", "local", "-o"]).arg(&predicted))?;
+    check(
+        headsaw("run")
+            .args(["demo", "-p", "In the beginning", "-n", "4", "--plan"])
+            .arg(&plan)
+            .arg("--trace")
+            .arg(&measured),
+    )?;
     let files = ["both.pftrace", "both.json"].map(|name| folder.join(name));
     for file in &files {
-        check(headsaw("draw").arg(&one).arg("--beside").arg(&other).arg("-o").arg(file))?;
+        check(headsaw("draw").arg(&predicted).arg("--beside").arg(&measured).arg("-o").arg(file))?;
     }
     Ok(files.to_vec())
 }

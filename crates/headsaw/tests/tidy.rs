@@ -113,8 +113,24 @@ fn the_readmes_tell_the_same() {
     assert_eq!(english.headings, chinese.headings, "number of headings");
     assert_eq!(english.blocks.len(), chinese.blocks.len(), "number of code blocks");
     for (one, other) in english.blocks.iter().zip(&chinese.blocks) {
-        assert_eq!(one, other, "code blocks are the same in both, comments included");
+        match other.chars().any(is_chinese) {
+            true => assert_eq!(numbers(one), numbers(other), "what headsaw says in Chinese has the same numbers"),
+            false => assert_eq!(one, other, "other code blocks are the same in both, comments included"),
+        }
     }
+}
+
+fn is_chinese(letter: char) -> bool {
+    ('\u{4e00}'..'\u{a000}').contains(&letter)
+}
+
+/// Digits that stand together, in order; without pictures and what they stand on, which are as wide as words leave room.
+fn numbers(block: &str) -> Vec<&str> {
+    let drawn = |line: &&str| line.contains("..") || line.starts_with("ms ") || line.starts_with("一列");
+    let said = block.lines().filter(|line| !drawn(line));
+    said.flat_map(|line| line.split(|letter: char| !letter.is_ascii_digit()))
+        .filter(|digits| !digits.is_empty())
+        .collect()
 }
 
 #[test]

@@ -113,7 +113,7 @@ const ENGLISH: Words = Words {
     shared: |lanes, cores| {
         format!(
             "  Below 1 because {lanes} lanes share {cores} cores: they can not work side by side, and\n  \
-             each hand-over between lanes costs time. No step pipeline wins like that.\n"
+             each hand-over between lanes costs time. Overlapping steps can not pay then.\n"
         )
     },
     fine: "  Below 1: the units are so small that handing them over costs more than it hides.\n",
@@ -165,7 +165,7 @@ const CHINESE: Words = Words {
     shared: |lanes, cores| {
         format!(
             "  小于 1，因为 {lanes} 条通道共用 {cores} 个核心：它们无法同时工作，而通道之间的\n  \
-             每次交接都要花时间。这样的步流水线赢不了。\n"
+             每次交接都要花时间。这样重叠各步，什么也得不到。\n"
         )
     },
     fine: "  小于 1：工作单元太小，交接的代价大于能隐藏的时间。\n",

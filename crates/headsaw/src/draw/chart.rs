@@ -192,7 +192,7 @@ fn told(chart: &Chart, words: &Words) -> String {
     let mut told = words.say("curve_said", &[("y", &chart.y.0), ("x", &chart.x)]);
     for line in &chart.lines {
         let points: Vec<String> = line.points.iter().map(|(x, y)| format!("{x}: {}", height(*y))).collect();
-        write!(told, " {}: {}.", line.name, points.join(", ")).expect("writing to a String");
+        write!(told, " {}: {}.", line.name, points.join(words.get("and"))).expect("writing to a String");
     }
     told
 }

@@ -326,7 +326,10 @@ impl Picture {
     /// A length of time in words: `1.25 ms`, or in slots.
     fn length(&self, seconds: f64, words: &Words) -> String {
         match self.slot {
-            Some(slot) => words.say("slots", &[("n", &in_slots(seconds, slot))]),
+            Some(slot) => match &*in_slots(seconds, slot) {
+                "1" => words.get("slot").into(),
+                several => words.say("slots", &[("n", several)]),
+            },
             None => duration(seconds),
         }
     }

@@ -145,8 +145,9 @@ impl Page<'_> {
     fn legend(&mut self, together: &Together) {
         let steps = signs(together, self.words).into_iter().map(|(kind, name)| {
             let colour = if kind.exchanges() { Colour::Exchange } else { Colour::Other };
-            let sign = if kind.exchanges() { String::new() } else { format!("{}: ", kind.letter()) };
-            (pattern_name(kind, colour), sign + &name)
+            let letter = kind.letter().to_string();
+            let signed = || self.words.say("signed", &[("letter", &letter), ("name", &name)]);
+            (pattern_name(kind, colour), if kind.exchanges() { name.clone() } else { signed() })
         });
         self.samples(&steps.collect::<Vec<_>>());
         let (colours, again) = together.legend(self.words);
@@ -266,7 +267,7 @@ fn signs(together: &Together, words: &Words) -> Vec<(Kind, String)> {
     let mut signs: Vec<(Kind, String)> = Vec::new();
     for kind in together.kinds() {
         match signs.iter_mut().find(|(sign, _)| sign.letter() == kind.letter()) {
-            Some((_, name)) => *name += &format!(", {}", words.kind(kind)),
+            Some((_, name)) => *name += &(words.get("and").to_string() + &words.kind(kind)),
             None => signs.push((kind, words.kind(kind))),
         }
     }

@@ -232,7 +232,9 @@ fn legend(together: &Together, frame: Frame, width: usize, words: &Words) -> Vec
     let mut signs: Vec<(char, char, String)> = Vec::new();
     for kind in together.kinds() {
         match signs.last_mut() {
-            Some((letter, fill, name)) if *fill == kind.fill() => *name += &format!(", {}", words.kind(kind)),
+            Some((letter, fill, name)) if *fill == kind.fill() => {
+                *name += &(words.get("and").to_string() + &words.kind(kind))
+            }
             _ => {
                 signs.push((if kind.exchanges() { kind.fill() } else { kind.letter() }, kind.fill(), words.kind(kind)))
             }

@@ -50,14 +50,15 @@ function same(panel, bar, other) {
   return other.byKey.get(key);
 }
 
-const placeOf = (row) => [row.group, row.name].filter(Boolean).join(", ");
+const placeOf = (row) => [row.group, row.name].filter(Boolean).join(words.comma);
 const rowOf = (panel, bar) => panel.rows.find((row) => bar >= row.first && bar < row.first + row.count);
 const title = (panel, bar) => {
   const heads = headsOf(panel, bar);
   const name = data.kinds[panel.kind[bar]].name;
   return heads[1] > heads[0] ? say("of_heads", { step: name, heads: headsWords(heads) }) : name;
 };
-const moment = (panel, seconds) => (panel.slot ? say("slots", { n: short(seconds / panel.slot) }) : duration(seconds));
+const inSlots = (number) => say(number === "1" ? "slot" : "slots", { n: number });
+const moment = (panel, seconds) => (panel.slot ? inSlots(short(seconds / panel.slot)) : duration(seconds));
 
 /** Names and values of an action, for the tip, the reader and the table. */
 function facts(chart, panel, bar) {

@@ -105,7 +105,8 @@ function legend(host, panels) {
   const item = (sample, text) => element("li", {}, sample, text);
   const inOrder = [...steps].sort((a, b) => a[1].kind - b[1].kind).map(([letter, { kind, names }]) => {
     const exchanges = data.kinds[kind].exchanges;
-    const text = exchanges ? [...names].join(", ") : `${letter}: ${[...names].join(", ")}`;
+    const name = [...names].join(words.and);
+    const text = exchanges ? name : say("signed", { letter, name });
     return item(swatch(kind, exchanges ? data.own + 1 : data.own), text);
   });
   const plain = data.kinds.findIndex((kind) => kind.lines === "" && kind.dots.length === 0);

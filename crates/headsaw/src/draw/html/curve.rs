@@ -31,7 +31,7 @@ pub fn curve(view: &CurveView, words: &Words) -> String {
     writeln!(text, "<path class=\"line\" d=\"{path}\"/>").expect("String");
     text += &measured(view, most, words);
     for (i, point) in view.points.iter().enumerate() {
-        text += &mark(point, i, &line);
+        text += &mark(point, i, &line, words);
     }
     text += &sizes(view);
     text + "</svg>\n"
@@ -76,15 +76,15 @@ fn tick(seconds: f64) -> String {
 }
 
 /// The point `i` of a line, and what it is: said where the line is not.
-fn mark(point: &PointView, i: usize, line: &[(f64, f64)]) -> String {
+fn mark(point: &PointView, i: usize, line: &[(f64, f64)], words: &Words) -> String {
     let (x, y) = line[i];
     let (class, radius) = if point.here.is_some() { ("here", 6.0) } else { ("dot", 3.5) };
     let told = format!("{}: {}", point.size, duration(point.seconds));
     let circle = format!(
         "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"><title>{told}</title></circle>\n"
     );
-    let words: Vec<&str> = [&point.here, &point.mark].into_iter().flatten().map(String::as_str).collect();
-    if words.is_empty() {
+    let marks: Vec<&str> = [&point.here, &point.mark].into_iter().flatten().map(String::as_str).collect();
+    if marks.is_empty() {
         return circle;
     }
     let anchor = match x {
@@ -95,8 +95,13 @@ fn mark(point: &PointView, i: usize, line: &[(f64, f64)]) -> String {
     let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten().filter_map(|i| line.get(i));
     let rises = beside.fold(0.0, |most: f64, (_, other)| most.max(y - other));
     let below = rises > 8.0 && y + 24.0 < BOTTOM || y - 12.0 < TOP - 8.0;
-    let place = if below { y + 22.0 } else { y - 12.0 };
-    let said = escape(&words.join(", "));
+    let falls = anchor == "start" && line.get(i + 1).is_some_and(|(_, next)| *next > y + 8.0);
+    let (x, place) = match (falls, below) {
+        (true, _) => (x + 12.0, y - 2.0), // beside it: the line goes away below
+        (false, true) => (x, y + 22.0),
+        (false, false) => (x, y - 12.0),
+    };
+    let said = escape(&marks.join(words.get("comma")));
     circle + &format!("<text class=\"strong\" x=\"{x:.1}\" y=\"{place:.1}\" text-anchor=\"{anchor}\">{said}</text>\n")
 }
 

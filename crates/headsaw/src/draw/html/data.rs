@@ -60,7 +60,7 @@ fn summary(picture: &Picture, words: &Words) -> String {
     if picture.left_out > 0 {
         said.push(words.say("left_out", &[("n", &grouped(picture.left_out))]));
     }
-    said.join(" ")
+    said.join(words.get("space"))
 }
 
 /// A number with at most two decimals.

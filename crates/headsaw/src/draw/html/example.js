@@ -67,7 +67,7 @@ function panelOfBars(name, total, bars, lanes) {
   const chunk = Math.max(...bars.map((bar) => bar.last - bar.first));
   const each = (of) => sorted.map(of);
   return {
-    name, total, rows, slot: 1, summary: say("slots", { n: short(total) }), count: sorted.length, mates: new Map(),
+    name, total, rows, slot: 1, summary: inSlots(short(total)), count: sorted.length, mates: new Map(),
     kind: each((bar) => kinds[bar.step]), fill: each((bar) => Math.floor(bar.first / chunk) % data.own), first: each((bar) => bar.first),
     last: each((bar) => bar.last), micro: each((bar) => bar.micro), round: each(() => 0), layer: each(() => null),
     flops: each(() => null), bytes: each(() => null), start: each((bar) => bar.start), length: each((bar) => bar.length),

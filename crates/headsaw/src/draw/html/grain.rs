@@ -179,7 +179,7 @@ fn numbers_of(view: &CurveView, words: &Words) -> Sheet {
         cells.extend(measured.then(|| cell(seconds())));
         cells.extend(point.notes.iter().cloned().map(cell));
         let marks: Vec<&str> = [&point.mark, &point.here].into_iter().flatten().map(String::as_str).collect();
-        cells.push(cell(marks.join(", ")));
+        cells.push(cell(marks.join(words.get("comma"))));
         cells
     };
     Sheet { title: view.title.clone(), columns, rows: view.points.iter().map(row).collect(), note: String::new() }

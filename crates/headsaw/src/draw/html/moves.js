@@ -57,7 +57,8 @@ function choose(chart, chosen) {
     const start = panel.start[bar], end = start + panel.length[bar];
     const { from, to } = chart.view;
     if (end < from || start > to) show(chart, start - (to - from) / 2, start + (to - from) / 2);
-    live.textContent = `${panel.name}: ${title(panel, bar)}; ${facts(chart, panel, bar).map((fact) => fact.join(" ")).join(", ")}`;
+    const told = facts(chart, panel, bar).map((fact) => fact.join(" ")).join(words.comma);
+    live.textContent = say("told", { name: panel.name, what: title(panel, bar), facts: told });
   }
   redraw(chart);
   if (chosen) showTip(chart, chosen);
