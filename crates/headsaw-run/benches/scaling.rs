@@ -10,7 +10,7 @@ use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::Cluster;
 use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope};
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
-use headsaw_run::calibrate::{BUDGET, calibrate};
+use headsaw_run::calibrate::{BUDGET, Scope, calibrate};
 use headsaw_run::compute;
 use headsaw_run::generate::{Engine, Flow, Options, Report};
 use headsaw_run::testing::{random_model, small_spec};
@@ -34,7 +34,8 @@ fn main() {
         }
     }
     let rounds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS).max(1);
-    let cluster = calibrate("this machine", &*compute::cpu(None).expect("kernels"), BUDGET, &mut |_| {});
+    let scope = Scope { title: "this machine", weights: &Dtype::ALL, budget: BUDGET };
+    let cluster = calibrate(&scope, &*compute::cpu(None).expect("kernels"), &mut |_| {});
     exchange(&cluster);
     let models = models();
     devices(&models, &cluster, rounds);
