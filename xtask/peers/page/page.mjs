@@ -102,8 +102,9 @@ test("Ctrl and the wheel zoom about the pointer; the wheel alone scrolls until t
   const { x, y, box } = await hoverFirst(page);
   const whole = await view(page);
   await page.mouse.wheel(0, 120);
+  await page.waitForFunction(() => scrollY >= 120); // smoothly, as all scrolling
   assert.deepEqual(await view(page), whole, "it scrolls the page");
-  await page.evaluate(() => scrollTo(0, 0));
+  await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
   const top = await page.locator("#timelines .chart canvas").first().boundingBox();
   await page.mouse.move(x, top.y + 55);
   await page.keyboard.down("Control");
