@@ -9,13 +9,13 @@ use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Flow as HeadFlow, HeadSteps, Order, Overlap, Plan, cut};
 use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::{Cluster, Link, Links};
-use headsaw::spec::model::{Dtype, Family, ModelSpec};
+use headsaw::spec::model::Dtype;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw::trace::Trace;
 use headsaw_run::calibrate::{BUDGET, Scope, calibrate};
 use headsaw_run::compute;
 use headsaw_run::generate::{Engine, Flow, Options, Report};
-use headsaw_run::testing::{random_model, small_spec};
+use headsaw_run::testing::{random_model, wide_spec};
 use headsaw_run::weights::ModelFile;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,18 +91,7 @@ fn main() {
 /// SmolLM2 where it is there, and a wider Llama of random weights in 8 bits.
 fn models() -> Vec<(String, ModelFile)> {
     let smollm2 = std::env::var_os("HEADSAW_SMOLLM2").map(|path| ModelFile::open(Path::new(&path)).expect("a model"));
-    let spec = ModelSpec {
-        layers: 12,
-        width: 1024,
-        heads: 8,
-        kv_heads: 4,
-        head_width: 128,
-        ffn: 2816,
-        vocab: 4096,
-        context: 1024,
-        dtype: Dtype::Q8_0,
-        ..small_spec(Family::Llama)
-    };
+    let spec = wide_spec(12);
     let random = ModelFile::from_reader("random", random_model(&spec, 1, Dtype::Q8_0)).expect("a model");
     let first = smollm2.map(|file| ("SmolLM2 135M, Q4_1".to_string(), file));
     first.into_iter().chain([("12 layers, width 1024, 8 heads, Q8_0, random".to_string(), random)]).collect()

@@ -8,12 +8,12 @@ use headsaw::lower::lower;
 use headsaw::plan::{CutRequest, Exchange, Order, Plan, cut};
 use headsaw::simulate::{Rounds, simulate};
 use headsaw::spec::cluster::Cluster;
-use headsaw::spec::model::{Dtype, Family, ModelSpec, Rope};
+use headsaw::spec::model::Dtype;
 use headsaw::spec::workload::{Activations, KvDtype, Numerics, Workload};
 use headsaw_run::calibrate::{BUDGET, Scope, calibrate};
 use headsaw_run::compute;
 use headsaw_run::generate::{Engine, Flow, Options, Report};
-use headsaw_run::testing::{random_model, small_spec};
+use headsaw_run::testing::{random_model, wide_spec};
 use headsaw_run::weights::ModelFile;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -46,19 +46,7 @@ fn main() {
 /// SmolLM2 where it is there, and a wider Llama of random weights.
 fn models() -> Vec<(&'static str, ModelFile)> {
     let smollm2 = std::env::var_os("HEADSAW_SMOLLM2").map(|path| ModelFile::open(Path::new(&path)).expect("a model"));
-    let spec = ModelSpec {
-        layers: 16,
-        width: 1024,
-        heads: 8,
-        kv_heads: 4,
-        head_width: 128,
-        ffn: 2816,
-        vocab: 4096,
-        context: 1024,
-        rope: Some(Rope { theta: 10_000.0, scaling: None }),
-        dtype: Dtype::Q4_0,
-        ..small_spec(Family::Llama)
-    };
+    let spec = wide_spec(16);
     let random = ModelFile::from_reader("random", random_model(&spec, 1, Dtype::Q4_0)).expect("a model");
     smollm2.map(|file| ("SmolLM2", file)).into_iter().chain([("8 heads, random, Q4_0", random)]).collect()
 }

@@ -32,6 +32,21 @@ pub fn small_spec(family: Family) -> ModelSpec {
     }
 }
 
+/// A shape to measure with, too large for a core's cache: width 1024, 8 heads of 128, 4 KV heads.
+pub fn wide_spec(layers: u32) -> ModelSpec {
+    ModelSpec {
+        layers,
+        width: 1024,
+        heads: 8,
+        kv_heads: 4,
+        head_width: 128,
+        ffn: 2816,
+        vocab: 4096,
+        context: 1024,
+        ..small_spec(Family::Llama)
+    }
+}
+
 /// A GGUF file with random weights of type `dtype` and a byte-level vocabulary of `spec.vocab` tokens.
 ///
 /// Gains and biases are F32. Where rows are no multiple of a type's block, the weight has the type of blocks of 32 that

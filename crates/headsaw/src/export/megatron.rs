@@ -16,13 +16,7 @@ pub fn rules(cut: &Cut) -> Vec<Broken> {
 }
 
 pub fn write(cut: &Cut, request: &Request) -> Export {
-    let per_node = cut.devices() / request.nodes.max(1);
-    let mut program = vec!["torchrun".into(), format!("--nproc-per-node={per_node}")];
-    if request.nodes > 1 {
-        program.push(format!("--nnodes={}", request.nodes));
-        program.push("--node-rank=$NODE_RANK".into());
-        program.push("--master-addr=$MASTER_ADDR".into());
-    }
+    let mut program = request.torchrun(cut.devices());
     program.push("pretrain_gpt.py".into());
     let mut notes = notes::of_cuts(cut, Engine::Megatron.title());
     notes.extend(notes::of_training(cut, Engine::Megatron.title()));

@@ -125,6 +125,18 @@ impl Default for Request {
     }
 }
 
+impl Request {
+    /// The words that start a process for each of so many devices, on each node its own.
+    fn torchrun(&self, devices: u32) -> Vec<String> {
+        let mut words = vec!["torchrun".into(), format!("--nproc-per-node={}", devices / self.nodes.max(1))];
+        if self.nodes > 1 {
+            words.push(format!("--nnodes={}", self.nodes));
+            words.extend(["--node-rank=$NODE_RANK", "--master-addr=$MASTER_ADDR"].map(String::from));
+        }
+        words
+    }
+}
+
 /// A plan as an engine takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {

@@ -1,8 +1,8 @@
 //! What vLLM and SGLang have in common: model files that cut the same way, and rules that no parser knows.
 
 use super::cut::Cut;
-use super::notes;
 use super::rules::{self, Broken};
+use super::{Flag, Request, notes};
 use crate::spec::workload::{Activations, KvDtype};
 
 /// Both fill the vocabulary up to a multiple of this before they divide it.
@@ -20,19 +20,29 @@ pub fn rules(cut: &Cut) -> Vec<Broken> {
     all.into_iter().flatten().collect()
 }
 
-/// How many layers each stage has, as both take it.
-pub fn partition(cut: &Cut) -> String {
-    cut.layers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+/// The variable that says how many layers each stage has, in the words that both take; none where there is one stage.
+pub fn partition(cut: &Cut, variable: &str) -> Vec<(String, String)> {
+    let layers = cut.layers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    if cut.pp() > 1 { vec![(variable.into(), layers)] } else { vec![] }
 }
 
 /// `--dtype`, where the plan says one that they know; `--quantization` beside it.
-pub fn dtype(cut: &Cut) -> (Option<&'static str>, Option<&'static str>) {
+pub fn dtype(cut: &Cut) -> Vec<Flag> {
+    let dtype = |name| Flag::with("--dtype", name);
     match cut.plan.workload.numerics.activations {
-        Activations::Bf16 => (Some("bfloat16"), None),
-        Activations::F32 => (Some("float32"), None),
-        Activations::Fp8 => (Some("bfloat16"), Some("fp8")),
-        Activations::Int8 | Activations::Mxfp8 | Activations::Nvfp4 => (None, None),
+        Activations::Bf16 => vec![dtype("bfloat16")],
+        Activations::F32 => vec![dtype("float32")],
+        Activations::Fp8 => vec![dtype("bfloat16"), Flag::with("--quantization", "fp8")],
+        Activations::Int8 | Activations::Mxfp8 | Activations::Nvfp4 => vec![],
     }
+}
+
+/// Which of several nodes this is, and where the first one is found.
+pub fn nodes(request: &Request, first: Flag) -> Vec<Flag> {
+    if request.nodes < 2 {
+        return vec![];
+    }
+    vec![Flag::with("--nnodes", request.nodes), Flag::with("--node-rank", "$NODE_RANK"), first]
 }
 
 /// What could not be said to either.

@@ -15,25 +15,16 @@ pub fn write(cut: &Cut, request: &Request) -> Export {
         Flag::with("--max-running-requests", w.sequences),
         Flag::with("--chunked-prefill-size", w.tokens),
     ];
-    let (dtype, quantization) = serve::dtype(cut);
-    flags.extend(dtype.map(|dtype| Flag::with("--dtype", dtype)));
-    flags.extend(quantization.map(|how| Flag::with("--quantization", how)));
-    if request.nodes > 1 {
-        flags.push(Flag::with("--nnodes", request.nodes));
-        flags.push(Flag::with("--node-rank", "$NODE_RANK"));
-        flags.push(Flag::with("--dist-init-addr", "$MASTER_ADDR:5000"));
-    }
+    flags.extend(serve::dtype(cut));
+    flags.extend(serve::nodes(request, Flag::with("--dist-init-addr", "$MASTER_ADDR:5000")));
     let mut export = Export {
         engine: Engine::Sglang,
-        environment: vec![],
+        environment: serve::partition(cut, "SGLANG_PP_LAYER_PARTITION"),
         program: ["python3", "-m", "sglang.launch_server"].map(String::from).to_vec(),
         flags,
         files: vec![],
         notes: serve::notes(cut, Engine::Sglang.title()),
     };
-    if cut.pp() > 1 {
-        export.environment.push(("SGLANG_PP_LAYER_PARTITION".into(), serve::partition(cut)));
-    }
     export.files.push(export.yaml("sglang.yaml"));
     export
 }

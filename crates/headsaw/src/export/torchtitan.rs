@@ -62,13 +62,7 @@ pub fn write(cut: &Cut, request: &Request) -> Export {
     let engine = Engine::Torchtitan;
     let (module, config) = config(cut, request).unwrap_or_else(|| ("$MODULE".into(), "$CONFIG".into()));
     let w = &cut.plan.workload;
-    let per_node = cut.devices() / request.nodes.max(1);
-    let mut program = vec!["torchrun".into(), format!("--nproc-per-node={per_node}")];
-    if request.nodes > 1 {
-        program.push(format!("--nnodes={}", request.nodes));
-        program.push("--node-rank=$NODE_RANK".into());
-        program.push("--master-addr=$MASTER_ADDR".into());
-    }
+    let mut program = request.torchrun(cut.devices());
     program.extend(["-m", "torchtitan.train"].map(String::from));
     let mut notes = notes::of_cuts(cut, engine.title());
     notes.extend(notes::of_training(cut, engine.title()));

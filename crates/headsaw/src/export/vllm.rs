@@ -16,14 +16,8 @@ pub fn write(cut: &Cut, request: &Request) -> Export {
         Flag::with("--max-num-seqs", w.sequences),
         Flag::with("--max-num-batched-tokens", budget),
     ];
-    let (dtype, quantization) = serve::dtype(cut);
-    flags.extend(dtype.map(|dtype| Flag::with("--dtype", dtype)));
-    flags.extend(quantization.map(|how| Flag::with("--quantization", how)));
-    if request.nodes > 1 {
-        flags.push(Flag::with("--nnodes", request.nodes));
-        flags.push(Flag::with("--node-rank", "$NODE_RANK"));
-        flags.push(Flag::with("--master-addr", "$MASTER_ADDR"));
-    }
+    flags.extend(serve::dtype(cut));
+    flags.extend(serve::nodes(request, Flag::with("--master-addr", "$MASTER_ADDR")));
     let mut notes = serve::notes(cut, Engine::Vllm.title());
     if budget > w.rows() {
         notes.push(format!(
@@ -34,15 +28,12 @@ pub fn write(cut: &Cut, request: &Request) -> Export {
     }
     let mut export = Export {
         engine: Engine::Vllm,
-        environment: vec![],
+        environment: serve::partition(cut, "VLLM_PP_LAYER_PARTITION"),
         program: vec!["vllm".into(), "serve".into(), request.model.clone().unwrap_or_else(|| "$MODEL".into())],
         flags,
         files: vec![],
         notes,
     };
-    if cut.pp() > 1 {
-        export.environment.push(("VLLM_PP_LAYER_PARTITION".into(), serve::partition(cut)));
-    }
     export.files.push(export.yaml("vllm.yaml"));
     export
 }
